@@ -6,8 +6,9 @@ condition of Dey, Edelsbrunner, Guha and Nekhayev, "Topology Preserving Edge Con
 and that no face turns over. Compiled, in a separate file because Numba takes long to import.
 
 Edges are of three kinds: plain, seams (on both sides other texture coordinates or colours) and firm
-(borders, borders between parts, edges of more than two faces). A vertex on a seam or a firm edge
-only moves along it, to one of its vertices, and where such lines meet or end it stays.
+(borders, borders between parts, edges of more than two faces). A vertex on such a line only goes
+along it, to one of its vertices, and where lines meet or end it stays. A firm line has no
+exceptions; to break a seam costs as much as to move the surface by a share of the edge's length.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ import numpy as np
 from numba import njit
 
 from ...kernels.compiling import CACHE
-from .quadrics import FIRM, SEAM, best_place, error_at, normal_of
+from .quadrics import FIRM, SEAM, best_place, error_at, keeps_shape
 
 __all__ = ["FIRM", "SEAM", "collapse"]
 
-FLATTEST = (0.02, 1e-3, 5e-5)
+FLATTEST = (0.05, 0.01, 1e-3, 5e-5)
 """Smallest shape of a new face (1 where all sides are equal, 0 for a line), unless an old one was
 worse; the next number counts once nothing may be joined by the one before."""
-TURN = 0.2
-"""Smallest cosine between the normals of a face before and after a collapse."""
+BREAK = 0.003
+"""The cost of breaking a seam: the square of that share."""
 
 
 @njit(nogil=True, cache=CACHE)
@@ -37,35 +38,67 @@ def _copy(row, out):
 
 
 @njit(nogil=True, cache=CACHE)
-def _plan(u, v, flag, points, quadrics, lines, sum_, out):
-    """The cost of joining two vertices and, in `out`, the place; -1 where it may not be.
+def _stays(u, v, flag, lines):
+    """Which of two vertices stays where it is so that their lines do: 0 the first, 1 the second, 2
+    either of both, 3 none need; -1 where there is no such way.
 
     Args:
         flag: of their edge. lines: number of flagged edges of every vertex.
     """
+    if lines[u] == 0 and lines[v] == 0:
+        return 3
+    if lines[v] == 0:
+        return 0
+    if lines[u] == 0:
+        return 1
+    if flag == 0 or (lines[u] != 2 and lines[v] != 2):
+        return -1
+    if lines[u] != 2:
+        return 0
+    return 1 if lines[v] != 2 else 2
+
+
+@njit(nogil=True, cache=CACHE)
+def _plan(u, v, flag, points, quadrics, firm, lines, sum_, out):
+    """The cost of joining two vertices, -1 where it may not be; in `out` the place; and whether it
+    breaks a seam.
+
+    Args:
+        flag: of their edge. firm, lines: number of firm and of all flagged edges of every vertex.
+    """
     one, two = points[u], points[v]
     for k in range(10):
         sum_[k] = quadrics[u, k] + quadrics[v, k]
-    if lines[u] == 0 and lines[v] == 0:
+    stays, breaks = _stays(u, v, flag & FIRM, firm), False
+    if stays < 0:
+        return -1.0, False
+    wish = _stays(u, v, flag, lines)
+    if wish < 0:
+        breaks = True
+    elif stays >= 2 and wish < stays:
+        stays = wish
+    if stays == 3:
         best_place(sum_, one, two, out)
-    elif lines[v] == 0:
-        _copy(one, out)
-    elif lines[u] == 0:
-        _copy(two, out)
-    elif flag == 0 or (lines[u] != 2 and lines[v] != 2):
-        return -1.0
-    elif lines[u] != 2:
-        _copy(one, out)
-    elif lines[v] != 2 or error_at(sum_, two[0], two[1], two[2]) < error_at(
-        sum_, one[0], one[1], one[2]
+    elif stays == 1 or (
+        stays == 2
+        and error_at(sum_, two[0], two[1], two[2]) < error_at(sum_, one[0], one[1], one[2])
     ):
         _copy(two, out)
     else:
         _copy(one, out)
-    size = (one[0] - two[0]) ** 2 + (one[1] - two[1]) ** 2 + (one[2] - two[2]) ** 2
     # Where all is flat the short edges go first.
-    small = 1e-7 * (sum_[0] + sum_[3] + sum_[5]) * size
-    return max(0.0, error_at(sum_, out[0], out[1], out[2])) + small
+    share = BREAK if breaks else 1e-7
+    return max(0.0, error_at(sum_, out[0], out[1], out[2])) + share * _scale(
+        u, v, points, sum_
+    ), breaks
+
+
+@njit(nogil=True, cache=CACHE)
+def _scale(u, v, points, sum_):
+    """What moving the surface by the length of an edge would cost."""
+    one, two = points[u], points[v]
+    size = (one[0] - two[0]) ** 2 + (one[1] - two[1]) ** 2 + (one[2] - two[2]) ** 2
+    return (sum_[0] + sum_[3] + sum_[5]) * size
 
 
 @njit(nogil=True, cache=CACHE)
@@ -111,28 +144,12 @@ def _flag_between(u, v, net):
 
 
 @njit(nogil=True, cache=CACHE)
-def _keeps_shape(this, x, y, place, points, flattest):
-    """Whether the face of a vertex and two others neither turns over nor becomes a line where the
-    vertex moves to a place."""
-    ox, oy, oz, old_sides = normal_of(points[this], points[x], points[y])
-    nx, ny, nz, sides = normal_of(place, points[x], points[y])
-    old = np.sqrt(ox * ox + oy * oy + oz * oz)
-    new = np.sqrt(nx * nx + ny * ny + nz * nz)
-    # 1 where all sides are equal.
-    shape, before = 3.4641 * new, 3.4641 * old
-    if shape < flattest * sides and shape * old_sides < before * sides:
-        return False
-    # What is a line already has no side that it could turn.
-    flat = before <= 1e-6 * old_sides
-    return flat or ox * nx + oy * ny + oz * nz >= TURN * old * new
-
-
-@njit(nogil=True, cache=CACHE)
-def _allowed(u, v, place, points, net, mask, mark, number, flattest):
+def _allowed(u, v, place, points, net, mark, number, flattest):
     """Whether two vertices may become one at a place: the surface stays what it is, and no face
-    turns over or becomes a line. `mark` (V,) takes numbers from number - 1 to number + 1."""
+    turns over or becomes a line. 0 no, 1 yes, 2 where two seams would become one. `mark` (V,) takes
+    numbers from number - 1 to number + 1."""
     faces, flags, alive, head, chain = net
-    beside, both, shared, kept = number, number + 1, 0, 0
+    beside, both, shared, kept, answer = number, number + 1, 0, 0, 1
     c = head[u]
     while c >= 0:
         if alive[c // 3]:
@@ -154,14 +171,14 @@ def _allowed(u, v, place, points, net, mask, mark, number, flattest):
                         common += 1
                     if has_u:
                         shared += 1
-                        if (
-                            _flag(faces, flags, f, u, w) & mask
-                            and _flag(faces, flags, f, v, w) & mask
-                        ):
-                            return False
+                        merged = _flag(faces, flags, f, u, w) & _flag(faces, flags, f, v, w)
+                        if merged & FIRM:
+                            return 0
+                        if _flag(faces, flags, f, u, w) and _flag(faces, flags, f, v, w):
+                            answer = 2
         c = chain[c]
     if shared == 0 or common != shared:
-        return False
+        return 0
     for this, other in ((u, v), (v, u)):
         c = head[this]
         while c >= 0:
@@ -176,12 +193,12 @@ def _allowed(u, v, place, points, net, mask, mark, number, flattest):
                     while d >= 0:
                         g = d // 3
                         if alive[g] and _corner(faces, g, x) >= 0 and _corner(faces, g, y) >= 0:
-                            return False
+                            return 0
                         d = chain[d]
-                if not _keeps_shape(this, x, y, place, points, flattest):
-                    return False
+                if not keeps_shape(this, x, y, place, points, flattest):
+                    return 0
             c = chain[c]
-    return kept > 0
+    return answer if kept > 0 else 0
 
 
 @njit(nogil=True, cache=CACHE)
@@ -257,10 +274,11 @@ def _chains(faces, alive, n):
 
 
 @njit(nogil=True, cache=CACHE)
-def _offers(points, net, quadrics, lines, age, mask, sum_, place):
-    """A heap of all edges that may be tried: cost, both vertices, the sum of their ages."""
+def _offers(points, net, quadrics, firm, lines, age, sum_, place):
+    """A heap of all edges that may be tried: cost, both vertices, the sum of their ages, whether a
+    seam breaks."""
     faces, flags, alive, _, _ = net
-    heap = [(0.0, np.int64(0), np.int64(0), np.int64(0))]
+    heap = [(0.0, np.int64(0), np.int64(0), np.int64(0), False)]
     heap.clear()
     for f in range(faces.shape[0]):
         if not alive[f]:
@@ -269,15 +287,51 @@ def _offers(points, net, quadrics, lines, age, mask, sum_, place):
             u, v = np.int64(faces[f, k]), np.int64(faces[f, (k + 1) % 3])
             # Of an edge's two faces one will do, if they go round it as neighbours do.
             if u < v or not _goes(v, u, net):
-                cost = _plan(u, v, flags[f, k] & mask, points, quadrics, lines, sum_, place)
+                cost, breaks = _plan(u, v, flags[f, k], points, quadrics, firm, lines, sum_, place)
                 if cost >= 0.0:
-                    heap.append((cost, u, v, age[u] + age[v]))
+                    heap.append((cost, u, v, age[u] + age[v], breaks))
     heapify(heap)
     return heap
 
 
 @njit(nogil=True, cache=CACHE)
-def collapse(points, faces, flags, quadrics, alive, weight, wanted, mask):
+def _renew(u, heap, points, net, quadrics, firm, lines, age, mark, number, sum_, place):
+    """Offer the edges of a vertex that has changed. `mark` (V,) takes `number`."""
+    faces, flags, alive, head, chain = net
+    c = head[u]
+    while c >= 0:
+        f = c // 3
+        if alive[f]:
+            for k in range(3):
+                w = np.int64(faces[f, k])
+                if w != u and mark[w] != number:
+                    mark[w] = number
+                    flag = _flag(faces, flags, f, u, w)
+                    cost, breaks = _plan(u, w, flag, points, quadrics, firm, lines, sum_, place)
+                    if cost >= 0.0:
+                        heappush(heap, (cost, u, w, age[u] + age[w], breaks))
+        c = chain[c]
+
+
+@njit(nogil=True, cache=CACHE)
+def _recount(u, net, firm, lines, mark, number):
+    """Count the lines at a vertex and its neighbours anew, after a seam was broken; returns the
+    number up to which `mark` (V,) is taken."""
+    faces, _, alive, head, chain = net
+    c = head[u]
+    while c >= 0:
+        if alive[c // 3]:
+            for k in range(3):
+                w = faces[c // 3, k]
+                firm[w] = _lines(w, net, FIRM, mark, number)
+                lines[w] = _lines(w, net, FIRM | SEAM, mark, number + 1)
+                number += 2
+        c = chain[c]
+    return number
+
+
+@njit(nogil=True, cache=CACHE)
+def collapse(points, faces, flags, quadrics, alive, weight, wanted):
     """Join vertices, the cheapest first, until at most `wanted` faces are left or nothing may be
     joined any more. The arrays are changed.
 
@@ -286,7 +340,6 @@ def collapse(points, faces, flags, quadrics, alive, weight, wanted, mask):
         flags: (F, 3) uint8, SEAM and FIRM, of the edge from a corner to the next.
         quadrics: (V, 10) float64, of `quadrics_of`.
         alive: (F,) bool, which faces are there. weight: (F,) int32, how many faces each stands for.
-        mask: the flags that count.
 
     Returns: the number of faces that are left, by their weights.
     """
@@ -297,45 +350,45 @@ def collapse(points, faces, flags, quadrics, alive, weight, wanted, mask):
     for f in range(faces.shape[0]):
         left += weight[f] if alive[f] else 0
     mark, number = np.full(n, -1, np.int64), 1
-    lines, age = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    firm, lines, age = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
     for v in range(n):
-        lines[v] = _lines(v, net, mask, mark, number)
-        number += 1
+        firm[v] = _lines(v, net, FIRM, mark, number)
+        lines[v] = _lines(v, net, FIRM | SEAM, mark, number + 1)
+        number += 2
     sum_, place = np.empty(10), np.empty(3)
     patience = 0
     while left > wanted and patience < len(FLATTEST):
         before = left
-        heap = _offers(points, net, quadrics, lines, age, mask, sum_, place)
+        heap = _offers(points, net, quadrics, firm, lines, age, sum_, place)
         while left > wanted and len(heap):
-            _, u, v, then = heappop(heap)
+            cost, u, v, then, known = heappop(heap)
             # Ages only rise, so that an old sum says that one of the two has changed.
             if age[u] + age[v] != then:
                 continue
-            _plan(u, v, _flag_between(u, v, net) & mask, points, quadrics, lines, sum_, place)
+            flag = _flag_between(u, v, net)
+            _plan(u, v, flag, points, quadrics, firm, lines, sum_, place)
             number += 3
-            if not _allowed(u, v, place, points, net, mask, mark, number, FLATTEST[patience]):
+            answer = _allowed(u, v, place, points, net, mark, number, FLATTEST[patience])
+            number += 3
+            if answer == 2 and not known:
+                cost += BREAK * _scale(u, v, points, sum_)
+                heappush(heap, (cost, u, v, then, True))
+                continue
+            if answer == 0:
                 continue
             left -= _join(u, v, net, tail, weight)
             _copy(place, points[u])
             _copy(sum_, quadrics[u])
             age[u] += 1
             age[v] += 1
-            number += 3
-            lines[u] = _lines(u, net, mask, mark, number)
+            if known:
+                number = _recount(u, net, firm, lines, mark, number)
+            else:
+                firm[u] = _lines(u, net, FIRM, mark, number)
+                lines[u] = _lines(u, net, FIRM | SEAM, mark, number + 1)
+                number += 2
+            _renew(u, heap, points, net, quadrics, firm, lines, age, mark, number, sum_, place)
             number += 1
-            c = head[u]
-            while c >= 0:
-                f = c // 3
-                if alive[f]:
-                    for k in range(3):
-                        w = np.int64(faces[f, k])
-                        if w != u and mark[w] != number:
-                            mark[w] = number
-                            flag = _flag(faces, flags, f, u, w) & mask
-                            cost = _plan(u, w, flag, points, quadrics, lines, sum_, place)
-                            if cost >= 0.0:
-                                heappush(heap, (cost, u, w, age[u] + age[w]))
-                c = chain[c]
         if left == before:
             patience += 1
     return left

@@ -14,6 +14,8 @@ SEAM = np.uint8(1)
 """Flag of an edge with other texture coordinates or colours on both sides."""
 FIRM = np.uint8(2)
 """Flag of a border, of one between parts, and of an edge of more than two faces."""
+TURN = 0.2
+"""Smallest cosine between the normals of a face before and after a collapse."""
 
 
 @njit(nogil=True, cache=CACHE)
@@ -77,7 +79,8 @@ def quadrics_of(points, faces, flags):
                 continue
             ex, ey, ez = ex / size, ey / size, ez / size
             sx, sy, sz = y * ez - z * ey, z * ex - x * ez, x * ey - y * ex
-            weight = size * size
+            # A seam may stray further than the outline of what is open.
+            weight = size * size * (1.0 if flag & FIRM else 0.02)
             add_plane(out[i], sx, sy, sz, points[i], weight)
             add_plane(out[j], sx, sy, sz, points[i], weight)
     return out
@@ -125,3 +128,20 @@ def best_place(q, one, two, out):
         if value < least:
             least = value
             out[0], out[1], out[2] = end[0], end[1], end[2]
+
+
+@njit(nogil=True, cache=CACHE)
+def keeps_shape(this, x, y, place, points, flattest):
+    """Whether the face of a vertex and two others neither turns over nor becomes a line where the
+    vertex moves to a place."""
+    ox, oy, oz, old_sides = normal_of(points[this], points[x], points[y])
+    nx, ny, nz, sides = normal_of(place, points[x], points[y])
+    old = np.sqrt(ox * ox + oy * oy + oz * oz)
+    new = np.sqrt(nx * nx + ny * ny + nz * nz)
+    # 1 where all sides are equal.
+    shape, before = 3.4641 * new, 3.4641 * old
+    if shape < flattest * sides and shape * old_sides < before * sides:
+        return False
+    # What is a line already has no side that it could turn.
+    flat = before <= 1e-6 * old_sides
+    return flat or ox * nx + oy * ny + oz * nz >= TURN * old * new

@@ -62,7 +62,7 @@ def decimate_parts(meshes: Sequence[Mesh], faces: int, backend: str = "auto") ->
 
 def _collapsed(meshes: list[Mesh], wanted: int) -> list[Mesh]:
     """Meshes as one surface with at most `wanted` faces, or the fewest that it can have."""
-    from .collapse import FIRM, SEAM, collapse
+    from .collapse import collapse
     from .quadrics import quadrics_of
 
     surface = _Surface.of(meshes)
@@ -71,10 +71,7 @@ def _collapsed(meshes: list[Mesh], wanted: int) -> list[Mesh]:
     faces, flags = surface.faces.copy(), surface.flags.copy()
     alive = np.ones(len(faces), bool)
     quadrics = quadrics_of(points, faces, flags)
-    state = (points, faces, flags, quadrics, alive, surface.weight)
-    left = collapse(*state, wanted, np.uint8(SEAM | FIRM))
-    if left > wanted and (flags & SEAM).any():
-        collapse(*state, wanted, FIRM)
+    collapse(points, faces, flags, quadrics, alive, surface.weight, wanted)
     points = (points + middle).astype(np.float32)
     out = []
     born, corners = surface.born(faces, alive)
@@ -133,7 +130,7 @@ class _Surface:
     def _mark_edges(self, look: np.ndarray) -> None:
         """Say of every edge what it is; look (F, 3) is equal where corners at one place look
         alike."""
-        from .collapse import FIRM, SEAM
+        from .quadrics import FIRM, SEAM
 
         start, end = self.faces.reshape(-1), np.roll(self.faces, -1, 1).reshape(-1)
         looks = np.stack([look.reshape(-1), np.roll(look, -1, 1).reshape(-1)], 1)
@@ -226,6 +223,13 @@ def take_over(old: Mesh, new: Mesh, born: np.ndarray | None = None) -> Mesh:
         found = faces[nearest(branch, torch.from_numpy(within[mine].reshape(-1, 3)))[1].numpy()]
         points = corner[mine].reshape(-1, 3)
         values[mine] = _at(old.vertices, found, points, table=table).reshape(len(mine), 3, -1)
+        torn = mine[_torn(old.vertices[faces], table[faces], corner[mine], values[mine])]
+        if len(torn):
+            found = faces[nearest(branch, torch.from_numpy(middle[torn, 0]))[1].numpy()]
+            points = corner[torn].reshape(-1, 3)
+            beyond = _at(old.vertices, np.repeat(found, 3, 0), points, table, clamped=False)
+            low, high = table[faces].min((0, 1)), table[faces].max((0, 1))
+            values[torn] = np.clip(beyond, low, high).reshape(len(torn), 3, -1)
     vertex, inverse, of_row = _split(new.faces, owner, values)
     width = 0 if old.uv is None else 2
     return replace(
@@ -237,6 +241,29 @@ def take_over(old: Mesh, new: Mesh, born: np.ndarray | None = None) -> Mesh:
         normals=None,
         origin=nearest_vertices(old, new.vertices[vertex]),
     )
+
+
+def _torn(
+    old: np.ndarray, old_values: np.ndarray, new: np.ndarray, values: np.ndarray
+) -> np.ndarray:
+    """Which new faces (N,) of a chart lie over a seam at which it meets itself, so that their
+    corners found both of its ends: an edge changes more than twice as much for its length as one of
+    any old face does.
+
+    Args:
+        old, new: corners (F, 3, 3) and (N, 3, 3). old_values, values: of theirs, (., 3, k).
+    """
+
+    def steps(corners: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        length = np.linalg.norm(corners - np.roll(corners, 1, 1), axis=2)
+        return length, np.abs(table - np.roll(table, 1, 1)).max(2)
+
+    length, step = steps(old, old_values)
+    # Lines among the old faces say nothing.
+    solid = length > 1e-3 * length.mean()
+    most = float((step[solid] / length[solid]).max()) if solid.any() else np.inf
+    length, step = steps(new, values)
+    return (step > 2 * most * length + 1e-4).any(1)
 
 
 def _rows_of(label: np.ndarray) -> dict[int, np.ndarray]:
@@ -291,16 +318,23 @@ def nearest_vertices(old: Mesh, points: np.ndarray) -> np.ndarray:
 
 
 def _at(
-    vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, table: np.ndarray
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    points: np.ndarray,
+    table: np.ndarray,
+    clamped: bool = True,
 ) -> np.ndarray:
-    """Values of vertex attributes at points (N, 3) of faces (N, 3)."""
+    """Values of vertex attributes at points (N, 3) of faces (N, 3); beyond a face those of its
+    border, or, if they are not to be `clamped`, as they go on."""
     a, b, c = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
     u, v, w = b - a, c - a, points - a
     uu, uv, vv, wu, wv = ((p * q).sum(1) for p, q in ((u, u), (u, v), (v, v), (w, u), (w, v)))
     scale = np.maximum(uu * vv - uv * uv, 1e-30)
     s, t = (vv * wu - uv * wv) / scale, (uu * wv - uv * wu) / scale
-    s, t = np.clip(s, 0, 1), np.clip(t, 0, 1)
-    r = np.maximum(1 - s - t, 0)
+    if clamped:
+        s, t = np.clip(s, 0, 1), np.clip(t, 0, 1)
+    r = 1 - s - t
+    r = np.maximum(r, 0) if clamped else r
     total = (r + s + t)[:, None]
     return (
         r[:, None] * table[faces[:, 0]]
@@ -337,7 +371,7 @@ def change(old: Mesh, new: Mesh) -> str:
     if old.volume > 0 and is_closed(old):
         grown = 100 * (new.volume / old.volume - 1)
         if abs(grown) >= 1:
-            words += f", volume {grown:+.2g} %"
+            words += f", volume {grown:+.0f} %"
     return words
 
 
