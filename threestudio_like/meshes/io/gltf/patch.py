@@ -15,7 +15,7 @@ from .buffers import Buffers
 from .document import mime_of
 from .geometry import GeometryPatch, geometry_change
 from .looks import Looks
-from .mending import extension_names, mend
+from .mending.whole import extension_names, mend
 from .relook import Edit, MaterialPatch
 from .scene import INSTANCING
 from .source import GltfSource

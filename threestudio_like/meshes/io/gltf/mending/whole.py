@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ....engine.errors import InputError
-from .accessors import Accessors
-from .document import COMPONENTS, DRACO, WIDTHS, GltfDocument, meshopt_of, mime_of
-from .materials import texture_place
-from .mending_rows import mend_rows
-from .scene import INSTANCING
-from .source import texture_infos
+from .....engine.errors import InputError
+from ..accessors import Accessors
+from ..document import COMPONENTS, DRACO, WIDTHS, GltfDocument, meshopt_of, mime_of
+from ..materials import texture_place
+from ..scene import INSTANCING
+from ..source import texture_infos
+from .animations import mend_animations
+from .rows import mend_rows
 
 QUANTISED = "KHR_mesh_quantization"
 
@@ -34,6 +35,7 @@ class _Mending:
     def run(self) -> list[str]:
         """Carry it out."""
         self.changed += mend_rows(self.document)[0]
+        self.changed += mend_animations(self.document, self.file, self.accessors)[0]
         self._coordinates()
         for pointer, role, index in _uses(self.document):
             self.uses.setdefault(index, []).append((pointer, role))
@@ -45,6 +47,7 @@ class _Mending:
         for index in sorted(self.uses):
             if self._of_file(index):
                 self._table(index, views)
+        self._unused()
         self._pictures()
         self._declare()
         return self.changed
@@ -73,6 +76,21 @@ class _Mending:
             if given is None or not _equal(given, actual):
                 row[key] = actual.tolist()
                 self._mark(index)
+
+    def _unused(self) -> None:
+        """Make the numbers that nothing uses finite, which they have to be too."""
+        for index, row in enumerate(self.document.get("accessors", [])):
+            if index in self.uses or not self._of_file(index) or row["componentType"] != 5126:
+                continue
+            try:
+                values = self.file.raw(index)
+            except InputError:
+                continue
+            if index in self.file.mended or not np.isfinite(values).all():
+                finite = np.nan_to_num(values, posinf=0.0, neginf=0.0)
+                self.accessors.rewrite(index, finite, "other")
+                if "min" in row or "max" in row:
+                    row["min"], row["max"] = finite.min(0).tolist(), finite.max(0).tolist()
 
     def _mark(self, index: int) -> None:
         self.changed += [pointer.partition("#")[0] for pointer, _ in self.uses[index]]
