@@ -28,7 +28,7 @@ class Accessors:
         self.document, self.buffers = document, buffers
         self.written: set[int] = set()
         self._uses = Counter(accessors_used(document))
-        self._views = Counter(_views_used(document))
+        self._views = Counter(views_used(document))
 
     def put(
         self,
@@ -179,18 +179,24 @@ def accessors_used(document: dict[str, Any]) -> Iterator[int]:
         yield from copies.get("attributes", {}).values()
 
 
-def _views_used(document: dict[str, Any]) -> Iterator[int]:
+def views_used(document: dict[str, Any]) -> Iterator[int]:
+    """The buffer views of a document, as often as something names them."""
+    yield from (row["bufferView"] for row in naming_views(document))
+
+
+def naming_views(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of a document that name a buffer view."""
     for row in document.get("accessors", []):
         if "bufferView" in row:
-            yield row["bufferView"]
+            yield row
         for part in ("indices", "values"):
-            if part in row.get("sparse", {}):
-                yield row["sparse"][part].get("bufferView", -1)
+            if "bufferView" in row.get("sparse", {}).get(part, {}):
+                yield row["sparse"][part]
     for image in document.get("images", []):
         if "bufferView" in image:
-            yield image["bufferView"]
+            yield image
     for mesh in document.get("meshes", []):
         for primitive in mesh.get("primitives", []):
             packed = primitive.get("extensions", {}).get(DRACO, {})
             if "bufferView" in packed:
-                yield packed["bufferView"]
+                yield packed

@@ -4,6 +4,7 @@ textures on a surface without coordinates, extensions that are not declared."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,8 @@ from .animations import mend_animations
 from .rows import mend_rows
 
 QUANTISED = "KHR_mesh_quantization"
+_KINDS = {"image/webp": "EXT_texture_webp", "image/ktx2": "KHR_texture_basisu"}
+"""Kinds of pictures that only an extension of a texture may name."""
 
 
 def mend(document: dict[str, Any], file: GltfDocument, accessors: Accessors) -> list[str]:
@@ -49,6 +52,7 @@ class _Mending:
                 self._table(index, views)
         self._unused()
         self._pictures()
+        self._sources()
         self._declare()
         return self.changed
 
@@ -140,6 +144,32 @@ class _Mending:
             if mime != "image/x-unknown" and row.get("mimeType") != mime:
                 row["mimeType"] = mime
                 self.changed.append(f"/images/{number}")
+
+    def _sources(self) -> None:
+        """Let textures name pictures where glTF wants those of their kind."""
+        images = self.document.get("images", [])
+        for number, row in enumerate(self.document.get("textures", [])):
+            before = copy.deepcopy(row)
+            spoken = row.get("extensions", {})
+            for name in _KINDS.values():
+                source = spoken.get(name, {}).get("source")
+                mime = images[source].get("mimeType") if isinstance(source, int) else None
+                if mime in ("image/png", "image/jpeg"):
+                    row.setdefault("source", source)
+                    del spoken[name]
+            mime = images[row["source"]].get("mimeType") if "source" in row else None
+            if mime in _KINDS:
+                source = row.pop("source")
+                row.setdefault("extensions", {}).setdefault(_KINDS[mime], {"source": source})
+                # There is no other picture for those who do not know it.
+                required = self.document.setdefault("extensionsRequired", [])
+                if _KINDS[mime] not in required:
+                    required.append(_KINDS[mime])
+                    self.changed.append("/extensionsRequired")
+            if row.get("extensions") == {}:
+                del row["extensions"]
+            if row != before:
+                self.changed.append(f"/textures/{number}")
 
     def _declare(self) -> None:
         """Declare the extensions that rows use, and quantised vertices, which need one."""
