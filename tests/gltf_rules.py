@@ -49,14 +49,75 @@ def broken_rules(data: bytes) -> list[str]:
         matrices = table_of(data, skin["inverseBindMatrices"])
         if (matrices[:, [3, 7, 11, 15]] != [0, 0, 0, 1]).any():
             found.append("a matrix that is not affine")
-    for row in document.get("animations", []):
-        for channel in row["channels"]:
-            sampler = row["samplers"][channel["sampler"]]
-            if "min" not in document["accessors"][sampler["input"]]:
-                found.append("times without bounds")
-            if channel["target"]["path"] == "rotation":
-                length = np.linalg.norm(table_of(data, sampler["output"]), axis=1)
-                found += ["a turn of another length"] * bool((np.abs(length - 1) > 7e-3).any())
+    for number, row in enumerate(document["accessors"]):
+        if row["componentType"] == 5126 and not np.isfinite(table_of(data, number)).all():
+            found.append(f"accessor {number} is not finite")
+    for number, row in enumerate(document.get("animations", [])):
+        found += [f"animation {number}: {fault}" for fault in _movements(data, document, row)]
+    found += [f"texture {n}: {fault}" for n, fault in _sources(document)]
+    return found
+
+
+def _movements(data: bytes, document: dict[str, Any], animation: dict[str, Any]) -> list[str]:
+    found: list[str] = []
+    accessors, nodes = document["accessors"], document["nodes"]
+    if not animation["channels"] or not animation["samplers"]:
+        return ["is empty"]
+    keys: list[int] = []
+    for sampler in animation["samplers"]:
+        times, row = table_of(data, sampler["input"]), accessors[sampler["input"]]
+        keys.append(len(times))
+        if (row["type"], row["componentType"]) != ("SCALAR", 5126):
+            found.append("times of another kind")
+        elif "min" not in row or [row["min"], row["max"]] != [[times.min()], [times.max()]]:
+            found.append("times without bounds")
+        if not (times >= 0).all() or not (np.diff(times[:, 0]) > 0).all():
+            found.append("times that do not rise from 0")
+        if sampler.get("interpolation") == "CUBICSPLINE" and len(times) < 2:
+            found.append("a spline of one key frame")
+    moved = []
+    for channel in animation["channels"]:
+        target, path = channel["target"], channel["target"]["path"]
+        spoken = target.get("extensions", {}).get("KHR_animation_pointer", {})
+        words = spoken.get("pointer", f"/nodes/{target.get('node')}/{path}").split("/")
+        moved.append(words)
+        if channel["sampler"] >= len(animation["samplers"]):
+            found.append("a sampler that is not there")
+            continue
+        sampler = animation["samplers"][channel["sampler"]]
+        values, row = table_of(data, sampler["output"]), accessors[sampler["output"]]
+        if words[2] == "None":
+            continue
+        if int(words[2]) >= len(nodes):
+            found.append("a node that is not there")
+            continue
+        node, path = nodes[int(words[2])], words[3]
+        if "matrix" in node:
+            found.append("a node with a matrix")
+        mesh = document["meshes"][node["mesh"]]["primitives"] if "mesh" in node else [{}]
+        each = len(mesh[0].get("targets", [])) if path == "weights" else 1
+        each *= 3 if sampler.get("interpolation") == "CUBICSPLINE" else 1
+        if len(values) != each * keys[channel["sampler"]] or not each:
+            found.append("values of another number")
+        kind = {"rotation": "VEC4", "weights": "SCALAR"}.get(path, "VEC3")
+        if row["type"] != kind or not (row["componentType"] == 5126 or row.get("normalized")):
+            found.append("values of another kind")
+        elif path == "rotation":
+            length = np.linalg.norm(values[1::3] if each == 3 else values, axis=1)
+            found += ["a turn of another length"] * bool((np.abs(length - 1) > 7e-3).any())
+    found += ["the same moved twice"] * (len({str(m) for m in moved}) < len(moved))
+    return found
+
+
+def _sources(document: dict[str, Any]) -> list[tuple[int, str]]:
+    """Textures that name pictures of a kind that they may not name."""
+    core, found = ("image/png", "image/jpeg"), []
+    for number, row in enumerate(document.get("textures", [])):
+        if "source" in row and document["images"][row["source"]]["mimeType"] not in core:
+            found.append((number, "source"))
+        other = row.get("extensions", {}).get("EXT_texture_webp", {}).get("source")
+        if other is not None and document["images"][other]["mimeType"] != "image/webp":
+            found.append((number, "EXT_texture_webp"))
     return found
 
 

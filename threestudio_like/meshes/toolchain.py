@@ -22,7 +22,7 @@ from .io.far import near_origin
 from .io.files import losses, read, write
 from .io.formats import format_to_write
 from .io.merge import joined
-from .material import MAPS, Material, Sampler
+from .material import Material, Sampler
 from .mesh import Asset, Mesh
 from .surface.clean import clean, inspect
 from .texture.coordinates import examine_uv, with_coordinates
@@ -101,7 +101,7 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
         patched = asset.source is not None and asset.source.kind == kind == "gltf"
         meshes, each = rebaked(asset, made, options.texture, patched=patched), dict(each_note)
     elif action == "decimate":
-        meshes, findings = _decimated(asset, options)
+        meshes, findings = decimated(asset, options)
         each = findings.pop("meshes")
     elif action == "remesh":
         for name, mesh in asset.meshes.items():
@@ -129,62 +129,8 @@ def _written(
     }
 
 
-def fitted(asset: Asset, faces: int = 0, texture: int = 0) -> Asset:
-    """An asset within limits of its size.
-
-    Args:
-        faces: largest number of faces of the whole asset; 0 for no limit.
-        texture: largest edge of every map in pixels; 0 for no limit.
-
-    Raises: ConfigError: a limit that no asset can have.
-    """
-    if faces:
-        from .surface.simplify import check_budget
-
-        check_budget(faces)
-        meshes, findings = _decimated(asset, ToolOptions(faces=faces))
-        asset.notes.extend(
-            f"{name}: {said}"
-            for name, said in findings["meshes"].items()
-            if meshes[name] is not asset.meshes[name]
-        )
-        asset = asset.with_meshes(meshes)
-    if not texture:
-        return asset
-    if not 16 <= texture <= 8192:
-        raise ConfigError(f"must be from 16 to 8192 pixels, got {texture}", "--texture")
-    from .texture.look import resized
-
-    done: dict[int, np.ndarray] = {}
-    materials: dict[int, Material] = {}
-
-    def small(picture: np.ndarray | None) -> np.ndarray | None:
-        if picture is None or max(picture.shape[:2]) <= texture:
-            return picture
-        if id(picture) not in done:
-            share = texture / max(picture.shape[:2])
-            height, width = (max(1, round(n * share)) for n in picture.shape[:2])
-            done[id(picture)] = np.rint(resized(picture, height, width)).astype(np.uint8)
-        return done[id(picture)]
-
-    def of(material: Material | None) -> Material | None:
-        if material is None:
-            return None
-        if id(material) not in materials:
-            maps: dict[str, Any] = {name: small(getattr(material, name)) for name in MAPS}
-            materials[id(material)] = replace(material, **maps)
-        return materials[id(material)]
-
-    return asset.with_meshes(
-        {
-            name: replace(mesh, texture=small(mesh.texture), material=of(mesh.material))
-            for name, mesh in asset.meshes.items()
-        }
-    )
-
-
-def _decimated(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dict[str, Any]]:
-    """The meshes with the file's budget of faces, and what that did to each."""
+def decimated(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dict[str, Any]]:
+    """The meshes of an asset with the budget of faces of `options`, and what that did to each."""
     from .surface.simplify import change, decimate_parts
 
     names = list(asset.meshes)

@@ -12,12 +12,12 @@ from ...engine.output import MadeFiles, check_free, write_files
 from ...engine.registry import read_plugin_file
 from ...engine.text import json_text, printable
 from ...meshes.features import Feature, loss_line
+from ...meshes.fitting import fitted
 from ...meshes.frames import Normalisation
 from ...meshes.io.files import encode, losses
 from ...meshes.io.formats import FORMATS, writable
 from ...meshes.io.splats.splats import formats as splat_formats
 from ...meshes.mesh import Asset
-from ...meshes.toolchain import fitted
 from ...meshes.verification import Verdict, verify
 from ...renderers import RingCameras
 from ...reports import Film, film

@@ -12,6 +12,8 @@ from ...engine.errors import InputError
 
 LARGEST_PICTURE = 8192 * 8192
 """Largest number of pixels of a texture that is read."""
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TGA")
+"""The kinds of pictures that are read, as Pillow names them."""
 LARGEST_FILE = 512 * 1024 * 1024
 """Largest size in bytes of a file that is read."""
 
@@ -32,7 +34,7 @@ def decode(data: bytes, where: str, upright: bool = False) -> np.ndarray:
     # decoded.
     Image.MAX_IMAGE_PIXELS = None
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "BMP", "TGA")) as opened:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             picture: Any = opened
             width, height = picture.size
             if width * height > LARGEST_PICTURE:
@@ -55,6 +57,38 @@ def decode(data: bytes, where: str, upright: bool = False) -> np.ndarray:
             where,
             "Save it again as PNG",
         ) from None
+
+
+def measure(data: bytes) -> tuple[str, tuple[int, int] | None]:
+    """What a picture file is, in a word ("PNG", "KTX2", …), and its width and height in pixels by
+    its head, None where that is not known. Nothing is decoded."""
+    from PIL import Image
+
+    if data.startswith(b"\xabKTX 20"):
+        return "KTX2", _numbers_at(data, 20, 24)
+    if data.startswith(b"DDS "):
+        return "DDS", _numbers_at(data, 16, 12)
+    if data[4:12] in (b"ftypavif", b"ftypavis"):
+        return "AVIF", None
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            return str(opened.format), (opened.width, opened.height)
+    except Exception:
+        return "of an unknown kind", None
+
+
+def _numbers_at(data: bytes, *places: int) -> tuple[int, int] | None:
+    if len(data) < max(places) + 4:
+        return None
+    one, two = (int.from_bytes(data[at : at + 4], "little") for at in places)
+    # A texture of one dimension has a height of 0.
+    return one, max(1, two)
+
+
+def deep(data: bytes) -> bool:
+    """Whether a picture file is a PNG of sixteen bits a channel, of which eight are read."""
+    return data.startswith(b"\x89PNG") and data[24:25] == b"\x10"
 
 
 def to_bytes(picture: Any, told: list[str] | None = None) -> np.ndarray:
@@ -110,6 +144,15 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def encode_webp(pixels: np.ndarray) -> bytes:
+    """Encode pixels (H, W, 3 or 4) uint8 as WebP without a loss."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, exact=True)
     return buffer.getvalue()
 
 

@@ -27,8 +27,8 @@ class Accessors:
     def __init__(self, document: dict[str, Any], buffers: Buffers) -> None:
         self.document, self.buffers = document, buffers
         self.written: set[int] = set()
-        self._uses = Counter(_accessors_used(document))
-        self._views = Counter(_views_used(document))
+        self._uses = Counter(accessors_used(document))
+        self._views = Counter(views_used(document))
 
     def put(
         self,
@@ -48,7 +48,7 @@ class Accessors:
         """
         row: dict[str, Any] = {
             "bufferView": -1,
-            "componentType": _CODES[values.dtype.newbyteorder("=").str[1:]],
+            "componentType": _CODES[_kind(values)],
             "count": len(values),
             "type": _TYPES[values.shape[1]],
         }
@@ -75,8 +75,29 @@ class Accessors:
         self._uses[len(rows) - 1] = 1
         return len(rows) - 1
 
+    def plain(self, values: np.ndarray, bounds: bool = False) -> int:
+        """Values (N, W) that are no vertices' as a new accessor; returns its number.
+
+        Args:
+            bounds: with the lowest and highest values, which the times of animations need.
+        """
+        row: dict[str, Any] = {
+            "bufferView": self.buffers.add(_rows(values, False)[0]),
+            "componentType": _CODES[_kind(values)],
+            "count": len(values),
+            "type": _TYPES[values.shape[1]],
+        }
+        if values.dtype.kind != "f":
+            row["normalized"] = True
+        if bounds:
+            row["min"], row["max"] = values.min(0).tolist(), values.max(0).tolist()
+        rows = self.document.setdefault("accessors", [])
+        rows.append(row)
+        self._uses[len(rows) - 1] = 1
+        return len(rows) - 1
+
     def rewrite(self, index: int, values: np.ndarray, role: str = "vertex") -> None:
-        """Give an accessor other values (N, W) of the same number, wherever it is used.
+        """Give an accessor other values (N, W), wherever it is used.
 
         Args:
             role: "vertex", "index", or another, whose rows are not padded.
@@ -85,7 +106,7 @@ class Accessors:
         data, stride = _rows(values, role == "vertex")
         target = {"vertex": 34962, "index": 34963}.get(role)
         row["bufferView"] = self._view_for(row, data, stride, target=target)
-        row["componentType"] = _CODES[values.dtype.newbyteorder("=").str[1:]]
+        row["componentType"], row["count"] = _CODES[_kind(values)], len(values)
         for key in ("byteOffset", "sparse", *(["normalized"] if values.dtype.kind == "f" else [])):
             row.pop(key, None)
 
@@ -117,6 +138,10 @@ class Accessors:
         return self._views[view] == 1 and meshopt_of(row) is None
 
 
+def _kind(values: np.ndarray) -> str:
+    return values.dtype.newbyteorder("=").str[1:]
+
+
 def _rows(values: np.ndarray, aligned: bool) -> tuple[bytes, int]:
     """The bytes of a table, and the stride where rows are padded to multiples of four bytes, as
     vertex attributes must be."""
@@ -138,7 +163,8 @@ def _of_primitive(primitive: dict[str, Any]) -> Iterator[int]:
         yield from target.values()
 
 
-def _accessors_used(document: dict[str, Any]) -> Iterator[int]:
+def accessors_used(document: dict[str, Any]) -> Iterator[int]:
+    """The accessors of a document, as often as something names them."""
     for mesh in document.get("meshes", []):
         for primitive in mesh.get("primitives", []):
             yield from _of_primitive(primitive)
@@ -153,18 +179,24 @@ def _accessors_used(document: dict[str, Any]) -> Iterator[int]:
         yield from copies.get("attributes", {}).values()
 
 
-def _views_used(document: dict[str, Any]) -> Iterator[int]:
+def views_used(document: dict[str, Any]) -> Iterator[int]:
+    """The buffer views of a document, as often as something names them."""
+    yield from (row["bufferView"] for row in naming_views(document))
+
+
+def naming_views(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of a document that name a buffer view."""
     for row in document.get("accessors", []):
         if "bufferView" in row:
-            yield row["bufferView"]
+            yield row
         for part in ("indices", "values"):
-            if part in row.get("sparse", {}):
-                yield row["sparse"][part].get("bufferView", -1)
+            if "bufferView" in row.get("sparse", {}).get(part, {}):
+                yield row["sparse"][part]
     for image in document.get("images", []):
         if "bufferView" in image:
-            yield image["bufferView"]
+            yield image
     for mesh in document.get("meshes", []):
         for primitive in mesh.get("primitives", []):
             packed = primitive.get("extensions", {}).get(DRACO, {})
             if "bufferView" in packed:
-                yield packed["bufferView"]
+                yield packed

@@ -23,6 +23,7 @@ class Buffers:
         self.document = document
         self.data = bytearray()
         self._replaced: dict[int, bytes] = {}
+        self._dropped: list[tuple[int, int]] = []
         rows = document.setdefault("buffers", [])
         place: dict[int, tuple[int, int]] = {}
         kept: list[dict[str, Any]] = [{"byteLength": 0}]
@@ -50,7 +51,8 @@ class Buffers:
     def empty(document: dict[str, Any]) -> Buffers:
         """The bytes of a file that is written anew."""
         made = Buffers.__new__(Buffers)
-        made.document, made.data, made._replaced = document, bytearray(), {}
+        made.document, made.data = document, bytearray()
+        made._replaced, made._dropped = {}, []
         document["buffers"] = [{"byteLength": 0}]
         document["bufferViews"] = []
         return made
@@ -72,12 +74,42 @@ class Buffers:
         """Give a buffer view other bytes, when the file is put together."""
         self._replaced[view] = data
 
+    def bytes_of(self, view: int) -> bytes | None:
+        """The bytes of a buffer view as they will be written; None for one that is compressed."""
+        if view in self._replaced:
+            return self._replaced[view]
+        row = self.document["bufferViews"][view]
+        if meshopt_of(row) is not None or row["buffer"] != 0:
+            return None
+        begin = row.get("byteOffset", 0)
+        return bytes(self.data[begin : begin + row["byteLength"]])
+
+    def length_of(self, view: int) -> int:
+        """The number of bytes of a buffer view as they will be written."""
+        replaced = self._replaced.get(view)
+        length: int = self.document["bufferViews"][view]["byteLength"]
+        return length if replaced is None else len(replaced)
+
+    def drop(self, numbers: set[int]) -> dict[int, int]:
+        """Take buffer views, which nothing names, out of the document with their bytes; returns the
+        new numbers of those that took their places."""
+        views = self.document.get("bufferViews", [])
+        for number in numbers:
+            for row in filter(None, (views[number], meshopt_of(views[number]))):
+                if row["buffer"] == 0:
+                    begin = row.get("byteOffset", 0)
+                    self._dropped.append((begin, begin + row["byteLength"]))
+            self._replaced.pop(number, None)
+        moved = close_gaps(views, numbers)
+        self._replaced = {moved.get(n, n): data for n, data in self._replaced.items()}
+        return moved
+
     def packed(self) -> bytes:
-        """The binary chunk. Bytes that only replaced views pointed at are cut out; offsets in the
-        document follow."""
+        """The binary chunk. Bytes that only replaced or dropped views pointed at are cut out;
+        offsets in the document follow."""
         views = self.document.get("bufferViews", [])
         live: list[tuple[int, int]] = []
-        dead: list[tuple[int, int]] = []
+        dead = list(self._dropped)
         for number, view in enumerate(views):
             packed = meshopt_of(view)
             for row in (view, packed) if packed is not None else (view,):
@@ -109,6 +141,19 @@ class Buffers:
         if self.document["buffers"]:
             self.document["buffers"][0]["byteLength"] = len(data)
         return bytes(data)
+
+
+def close_gaps(rows: list[Any], gone: set[int]) -> dict[int, int]:
+    """Take rows out of a table in place, the last ones moving into the gaps, so that few get
+    another number; returns the new numbers of those."""
+    moved: dict[int, int] = {}
+    count = len(rows) - len(gone)
+    gaps = sorted(n for n in gone if n < count)
+    last = [n for n in range(count, len(rows)) if n not in gone]
+    for gap, number in zip(gaps, last):
+        rows[gap], moved[number] = rows[number], gap
+    del rows[count:]
+    return moved
 
 
 def _cuts(dead: list[tuple[int, int]], live: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -37,10 +37,30 @@ class Looks:
                 data, mime = encoded.data, encoded.mime
             else:
                 data, mime = encode_png(pixels), "image/png"
-            row: dict[str, Any] = {"bufferView": self.buffers.add(data), "mimeType": mime}
-            self._images[id(pixels)] = self.append("images", row)
-            self._kept.append(pixels)  # So that no other array takes its identity.
+            number = self._same(data)
+            if number is None:
+                row: dict[str, Any] = {"bufferView": self.buffers.add(data), "mimeType": mime}
+                number = self.append("images", row)
+            self.remember(pixels, number)
         return self._images[id(pixels)]
+
+    def known(self, pixels: np.ndarray) -> bool:
+        """Whether a picture of the document has these pixels."""
+        return id(pixels) in self._images
+
+    def remember(self, pixels: np.ndarray, number: int) -> None:
+        """Note that a picture of the document has these pixels."""
+        self._images[id(pixels)] = number
+        self._kept.append(pixels)  # So that no other array takes its identity.
+
+    def _same(self, data: bytes) -> int | None:
+        """The picture of the document that has these bytes, so that none is there twice."""
+        for number, row in enumerate(self.document.get("images", [])):
+            view = row.get("bufferView")
+            alike = view is not None and self.buffers.length_of(view) == len(data)
+            if alike and self.buffers.bytes_of(view) == data:
+                return number
+        return None
 
     def sampler(self, sampler: Sampler) -> int:
         """A sampler; those that are equal are one."""

@@ -89,6 +89,7 @@ class Materials:
     def __init__(self, file: GltfDocument) -> None:
         self.file = file
         self._read: dict[int, ReadMaterial] = {}
+        self._opaque: dict[int, EncodedImage] = {}
 
     def get(self, index: Any) -> ReadMaterial:
         """The material of a primitive. Raises InputError."""
@@ -128,9 +129,8 @@ class Materials:
             slot = self.slot(info)
             if slot.image is None or texture_place(info) != there:
                 return None
-            pixels = np.ascontiguousarray(slot.image.pixels[..., :3])
-            images.append(replace(slot.image, pixels=pixels))
-            return pixels
+            images.append(self._without_alpha(slot.image))
+            return images[-1].pixels
 
         material = Material(
             name=str(row.get("name", f"material{index}"))[:120],
@@ -154,6 +154,15 @@ class Materials:
         )
         material.images = tuple(images)
         return ReadMaterial(material, base, place)
+
+    def _without_alpha(self, image: EncodedImage) -> EncodedImage:
+        """A picture as a map: one array however many maps it is, so that it is written once."""
+        if image.pixels.shape[2] == 3:
+            return image
+        if id(image) not in self._opaque:
+            pixels = np.ascontiguousarray(image.pixels[..., :3])
+            self._opaque[id(image)] = replace(image, pixels=pixels)
+        return self._opaque[id(image)]
 
     def slot(self, info: Any) -> Slot:
         """What a texture reference leads to; empty for none."""

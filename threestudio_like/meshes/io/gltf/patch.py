@@ -12,10 +12,10 @@ import numpy as np
 from ...mesh import Asset
 from .accessors import Accessors
 from .buffers import Buffers
-from .document import mime_of
 from .geometry import GeometryPatch, geometry_change
 from .looks import Looks
-from .mending import extension_names, mend
+from .mending.whole import extension_names, mend
+from .pictures import drop_unused, drop_views, embed
 from .relook import Edit, MaterialPatch
 from .scene import INSTANCING
 from .source import GltfSource
@@ -47,16 +47,15 @@ class _Patch:
         self.asset, self.source = asset, source
         self.document: dict[str, Any] = copy.deepcopy(source.file.document)
         self.buffers = Buffers(source.file, self.document)
+        self.changed = embed(self.document, source, self.buffers)
         self.accessors = Accessors(self.document, self.buffers)
         self.looks = Looks(self.document, self.buffers)
         self.motion = asset.motion @ np.linalg.inv(source.motion)
         self.geometry = GeometryPatch(source, self.accessors, self.motion)
-        self.changed: list[str] = []
         self.rows: dict[str, list[dict[str, Any]]] = {}
 
     def run(self) -> Patched:
         """Carry it out."""
-        self._embed_images()
         edits = self._edits()
         for edit in edits:
             if edit.change.any:
@@ -85,25 +84,12 @@ class _Patch:
             self.changed += [table, "/extensionsUsed", *self._variant_pointers()]
         self._frame()
         self._provenance()
+        given = self.source.file.document
+        self.changed += drop_unused(self.document, given)
         self.changed += mend(self.document, self.source.file, self.accessors)
+        drop_views(self.document, given, self.buffers)
         self._forget_extensions()
         return Patched(self.document, self.buffers.packed(), self.changed)
-
-    def _embed_images(self) -> None:
-        """Bring pictures that lie beside a .gltf into the binary chunk, encoded as they are."""
-        for number, row in enumerate(self.document.get("images", [])):
-            if "uri" not in row:
-                continue
-            try:
-                data = self.source.file.image_bytes(number)
-            except Exception:
-                continue  # It was told as missing when the file was read.
-            mime = mime_of(data)
-            if mime == "image/x-unknown":
-                continue
-            row.pop("uri")
-            row["mimeType"], row["bufferView"] = mime, self.buffers.add(data)
-            self.changed.append(f"/images/{number}")
 
     def _edits(self) -> list[Edit]:
         """What changes, with every primitive's row. Nodes that no longer show the same mesh get

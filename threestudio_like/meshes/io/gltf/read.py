@@ -23,7 +23,7 @@ from ..images import to_display
 from ..limits import LARGEST_COUNT, too_many
 from .document import DRACO, TRIANGLES, GltfDocument
 from .materials import Materials, texture_transform
-from .mending_rows import mend_file
+from .mending.rows import mend_file
 from .normals import mirrors, turned_normals, unit_normals
 from .scene import MeshNode, Scene
 from .source import GltfSource, PrimitiveRef
@@ -281,7 +281,7 @@ def read_gltf(path: Path, textures: bool = True) -> Asset:
     if reader.scene.hidden and not places:
         raise InputError("shows nothing, for all its nodes are hidden", str(path), "Show a node")
     _check_counts(reader, places)
-    told = mend_file(reader)
+    told = mend_file(reader, {place.mesh for place in places})
     asset = Asset({})
     refs: dict[str, PrimitiveRef] = {}
     world: dict[str, np.ndarray] = {}

@@ -231,11 +231,13 @@ class MaterialPatch:
                 alone
                 and source is not None
                 and view is not None
+                and not self.looks.known(mesh.texture)
                 and self._texture_uses()[old] == 1
                 and sum(source in _sources(t) for t in textures) == 1
                 and self.accessors.own_view(view)
             ):
                 self.buffers.replace(view, encode_png(mesh.texture))
+                self.looks.remember(mesh.texture, source)
                 image["mimeType"] = "image/png"
                 textures[old].pop("extensions", None)
                 textures[old]["source"] = source

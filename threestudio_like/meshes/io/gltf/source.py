@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,8 @@ class GltfSource:
     file: its JSON and bytes. refs: of every mesh of the asset, by name. meshes: those meshes as
     they were read. depth: levels of its node graph. motion (4, 4): from the world of the file to
     the one in which its meshes were read, near their origin. hidden: names of the nodes with a mesh
-    that the file does not show.
+    that the file does not show. pictures: by their numbers, those that have other bytes than in the
+    file.
     """
 
     file: GltfDocument
@@ -44,6 +45,7 @@ class GltfSource:
     depth: int
     motion: np.ndarray
     hidden: tuple[str, ...] = ()
+    pictures: dict[int, bytes] = field(default_factory=dict)
     kind: str = "gltf"
 
     def features(self) -> list[Feature]:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....engine.text import line_name
-from ...transform import quaternion
-from .mending_values import ROUGH, mend_values
+from .....engine.text import line_name
+from ....transform import quaternion
+from .animations import follow_weights, free_matrices, mend_animations, rows_of, targets_of
+from .values import ROUGH, mend_values
 
 if TYPE_CHECKING:
-    from .read import Reader
+    from ..read import Reader
 
 _SHARES = {
     "baseColorFactor",
@@ -38,28 +39,33 @@ _SHARES = {
 _PLACED = ("translation", "rotation", "scale")
 
 
-def mend_file(reader: Reader) -> list[str]:
+def mend_file(reader: Reader, shown: set[int]) -> list[str]:
     """Mend the numbers of a file that is being read; returns what of that, and of the mending of
-    its rows when it is written, changes how it looks, one line each."""
-    return [*mend_values(reader), *mend_rows(copy.deepcopy(reader.file.document))[1]]
+    its rows when it is written, changes how it looks, one line each.
+
+    Args:
+        shown: the meshes that a viewer shows.
+    """
+    document = copy.deepcopy(reader.file.document)
+    told = [*mend_values(reader, shown), *mend_rows(document)[1]]
+    return [*told, *mend_animations(document, reader.file)[1]]
 
 
 def mend_rows(document: dict[str, Any]) -> tuple[list[str], list[str]]:
     """Mend the rows of a document in place; returns JSON pointers to what was changed, and what of
     that changes how the file looks, one line each."""
-    changed: list[str] = []
-    told: list[str] = []
-    for number, row in _rows(document, "materials"):
+    changed, told = free_matrices(document)
+    for number, row in rows_of(document, "materials"):
         names = sorted(set(_clipped(row)))
         if names:
             changed.append(f"/materials/{number}")
             label = line_name(str(row.get("name") or number)[:40])
             told.append(f'numbers of the material "{label}" are clipped: {", ".join(names)}')
-    for number, mesh in _rows(document, "meshes"):
+    for number, mesh in rows_of(document, "meshes"):
         if _weighted(mesh, mesh):
             changed.append(f"/meshes/{number}/weights")
-    meshes = dict(_rows(document, "meshes"))
-    for number, row in _rows(document, "nodes"):
+    meshes = dict(rows_of(document, "meshes"))
+    for number, row in rows_of(document, "nodes"):
         before = dict(row)
         if "matrix" in row:
             changed += _matrix(document, number)
@@ -67,16 +73,8 @@ def mend_rows(document: dict[str, Any]) -> tuple[list[str], list[str]]:
         if row != before:
             changed.append(f"/nodes/{number}")
     changed += _skeletons(document)
-    changed += _channels(document)
     changed += _empty(document)
     return changed, told
-
-
-def _rows(document: dict[str, Any], table: str) -> list[tuple[int, dict[str, Any]]]:
-    """The rows of a table, with their numbers, that are what they should be."""
-    rows = document.get(table)
-    listed = rows if isinstance(rows, list) else []
-    return [(n, row) for n, row in enumerate(listed) if isinstance(row, dict)]
 
 
 def _primitives(mesh: dict[str, Any]) -> list[dict[str, Any]]:
@@ -110,7 +108,7 @@ def _number(value: Any) -> bool:
 def _weighted(row: dict[str, Any], mesh: dict[str, Any]) -> bool:
     """Give the weights of a mesh, or of a node of it, the length that its morph targets have."""
     weights = row.get("weights")
-    count = max((len(p.get("targets") or ()) for p in _primitives(mesh)), default=0)
+    count = targets_of(mesh)
     if not isinstance(weights, list) or len(weights) == count:
         return False
     row["weights"] = [*weights[:count], *[0.0] * (count - len(weights))]
@@ -164,8 +162,8 @@ def _matrix(document: dict[str, Any], number: int) -> list[str]:
     node["rotation"], node["scale"] = quaternion(left).tolist(), scale.tolist()
     node["children"] = [len(document["nodes"])]
     document["nodes"].append(inner)
-    changed = []
-    for k, skin in _rows(document, "skins"):
+    changed = follow_weights(document, number, len(document["nodes"]) - 1)
+    for k, skin in rows_of(document, "skins"):
         if number in skin.get("joints", []):
             inside = len(document["nodes"]) - 1
             skin["joints"] = [inside if j == number else j for j in skin["joints"]]
@@ -179,10 +177,10 @@ def _skeletons(document: dict[str, Any]) -> list[str]:
     changed: list[str] = []
     above = {
         child: number
-        for number, row in _rows(document, "nodes")
+        for number, row in rows_of(document, "nodes")
         for child in row.get("children") or ()
     }
-    for k, skin in _rows(document, "skins"):
+    for k, skin in rows_of(document, "skins"):
         ways = [_way_up(joint, above) for joint in skin.get("joints") or ()]
         if ways and "skeleton" in skin and not all(skin["skeleton"] in way for way in ways):
             del skin["skeleton"]
@@ -192,7 +190,7 @@ def _skeletons(document: dict[str, Any]) -> list[str]:
             continue
         above.update(dict.fromkeys(roots, len(document["nodes"])))
         document["nodes"].append({"name": "skeleton", "children": roots})
-        for number, scene in _rows(document, "scenes"):
+        for number, scene in rows_of(document, "scenes"):
             listed = scene.get("nodes") or []
             if set(roots) & set(listed):
                 kept = [node for node in listed if node not in roots]
@@ -209,35 +207,6 @@ def _way_up(node: int, above: dict[int, int]) -> list[int]:
     return way
 
 
-def _channels(document: dict[str, Any]) -> list[str]:
-    """Take out the channels of animations that move morph targets which a mesh has no more."""
-    changed: list[str] = []
-    shaped = {n for n, m in _rows(document, "meshes") if any(map(_has_targets, _primitives(m)))}
-    nodes = {n for n, row in _rows(document, "nodes") if row.get("mesh") in shaped}
-    for number, animation in _rows(document, "animations"):
-        channels = animation.get("channels")
-        if not isinstance(channels, list):
-            continue
-        kept = [c for c in channels if _target(c, "path") != "weights" or _target(c) in nodes]
-        if len(kept) != len(channels):
-            animation["channels"] = kept
-            changed.append(f"/animations/{number}")
-    still = [row for _, row in _rows(document, "animations") if row.get("channels") != []]
-    if changed and len(still) != len(document["animations"]):
-        document["animations"] = still
-        changed.append("/animations")
-    return changed
-
-
-def _has_targets(primitive: dict[str, Any]) -> bool:
-    return bool(primitive.get("targets"))
-
-
-def _target(channel: Any, key: str = "node") -> Any:
-    target = channel.get("target") if isinstance(channel, dict) else None
-    return target.get(key) if isinstance(target, dict) else None
-
-
 def _empty(document: dict[str, Any]) -> list[str]:
     """Take out lists without entries, which glTF does not allow."""
     changed: list[str] = []
@@ -246,7 +215,7 @@ def _empty(document: dict[str, Any]) -> list[str]:
             del document[table]
             changed.append(f"/{table}")
     for table, key in (("nodes", "children"), ("scenes", "nodes")):
-        for number, row in _rows(document, table):
+        for number, row in rows_of(document, table):
             if row.get(key) == []:
                 del row[key]
                 changed.append(f"/{table}/{number}/{key}")

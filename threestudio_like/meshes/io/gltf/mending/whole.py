@@ -4,20 +4,24 @@ textures on a surface without coordinates, extensions that are not declared."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from ....engine.errors import InputError
-from .accessors import Accessors
-from .document import COMPONENTS, DRACO, WIDTHS, GltfDocument, meshopt_of, mime_of
-from .materials import texture_place
-from .mending_rows import mend_rows
-from .scene import INSTANCING
-from .source import texture_infos
+from .....engine.errors import InputError
+from ..accessors import Accessors
+from ..document import COMPONENTS, DRACO, WIDTHS, GltfDocument, meshopt_of, mime_of
+from ..materials import texture_place
+from ..scene import INSTANCING
+from ..source import texture_infos
+from .animations import mend_animations
+from .rows import mend_rows
 
 QUANTISED = "KHR_mesh_quantization"
+_KINDS = {"image/webp": "EXT_texture_webp", "image/ktx2": "KHR_texture_basisu"}
+"""Kinds of pictures that only an extension of a texture may name."""
 
 
 def mend(document: dict[str, Any], file: GltfDocument, accessors: Accessors) -> list[str]:
@@ -34,6 +38,7 @@ class _Mending:
     def run(self) -> list[str]:
         """Carry it out."""
         self.changed += mend_rows(self.document)[0]
+        self.changed += mend_animations(self.document, self.file, self.accessors)[0]
         self._coordinates()
         for pointer, role, index in _uses(self.document):
             self.uses.setdefault(index, []).append((pointer, role))
@@ -45,7 +50,9 @@ class _Mending:
         for index in sorted(self.uses):
             if self._of_file(index):
                 self._table(index, views)
+        self._unused()
         self._pictures()
+        self._sources()
         self._declare()
         return self.changed
 
@@ -73,6 +80,21 @@ class _Mending:
             if given is None or not _equal(given, actual):
                 row[key] = actual.tolist()
                 self._mark(index)
+
+    def _unused(self) -> None:
+        """Make the numbers that nothing uses finite, which they have to be too."""
+        for index, row in enumerate(self.document.get("accessors", [])):
+            if index in self.uses or not self._of_file(index) or row["componentType"] != 5126:
+                continue
+            try:
+                values = self.file.raw(index)
+            except InputError:
+                continue
+            if index in self.file.mended or not np.isfinite(values).all():
+                finite = np.nan_to_num(values, posinf=0.0, neginf=0.0)
+                self.accessors.rewrite(index, finite, "other")
+                if "min" in row or "max" in row:
+                    row["min"], row["max"] = finite.min(0).tolist(), finite.max(0).tolist()
 
     def _mark(self, index: int) -> None:
         self.changed += [pointer.partition("#")[0] for pointer, _ in self.uses[index]]
@@ -122,6 +144,32 @@ class _Mending:
             if mime != "image/x-unknown" and row.get("mimeType") != mime:
                 row["mimeType"] = mime
                 self.changed.append(f"/images/{number}")
+
+    def _sources(self) -> None:
+        """Let textures name pictures where glTF wants those of their kind."""
+        images = self.document.get("images", [])
+        for number, row in enumerate(self.document.get("textures", [])):
+            before = copy.deepcopy(row)
+            spoken = row.get("extensions", {})
+            for name in _KINDS.values():
+                source = spoken.get(name, {}).get("source")
+                mime = images[source].get("mimeType") if isinstance(source, int) else None
+                if mime in ("image/png", "image/jpeg"):
+                    row.setdefault("source", source)
+                    del spoken[name]
+            mime = images[row["source"]].get("mimeType") if "source" in row else None
+            if mime in _KINDS:
+                source = row.pop("source")
+                row.setdefault("extensions", {}).setdefault(_KINDS[mime], {"source": source})
+                # There is no other picture for those who do not know it.
+                required = self.document.setdefault("extensionsRequired", [])
+                if _KINDS[mime] not in required:
+                    required.append(_KINDS[mime])
+                    self.changed.append("/extensionsRequired")
+            if row.get("extensions") == {}:
+                del row["extensions"]
+            if row != before:
+                self.changed.append(f"/textures/{number}")
 
     def _declare(self) -> None:
         """Declare the extensions that rows use, and quantised vertices, which need one."""

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....engine.errors import InputError
-from ....engine.text import line_name
-from .document import DRACO, TRIANGLES
-from .normals import unit_normals
-from .scene import INSTANCING
+from .....engine.errors import InputError
+from .....engine.text import line_name
+from ..document import DRACO, TRIANGLES
+from ..normals import unit_normals
+from ..scene import INSTANCING
 
 if TYPE_CHECKING:
-    from .read import Reader
+    from ..read import Reader
 
 TOLERANCE = 5e-4
 """By how much the length of a direction may differ from 1."""
@@ -25,15 +25,19 @@ TOLD = 1e-3
 """By how much the sum of skin weights may differ from 1 without a word."""
 
 
-def mend_values(reader: Reader) -> list[str]:
+def mend_values(reader: Reader, shown: set[int]) -> list[str]:
     """Mend the numbers of a file, in `GltfDocument.mended`; returns what was changed of how the
-    file looks, one line each."""
-    return _Mender(reader).run()
+    file looks, one line each.
+
+    Args:
+        shown: the meshes that a viewer shows; what their faces use is refused by readers instead.
+    """
+    return _Mender(reader, shown).run()
 
 
 class _Mender:
-    def __init__(self, reader: Reader) -> None:
-        self.reader, self.file = reader, reader.file
+    def __init__(self, reader: Reader, shown: set[int]) -> None:
+        self.reader, self.file, self.shown = reader, reader.file, shown
         self.tables: dict[int, np.ndarray] = {}
         self.looked: set[int] = set()
         self.told: dict[str, dict[str, None]] = {}
@@ -50,12 +54,12 @@ class _Mender:
                         )
             except InputError:
                 continue  # Where something needs it, its reader says so.
-        for _, skin in self._rows("skins"):
-            self._matrices(skin.get("inverseBindMatrices"))
+        for number, skin in self._rows("skins"):
+            self._matrices(skin.get("inverseBindMatrices"), str(skin.get("name") or number))
         for _, node in self._rows("nodes"):
             self._rotations(_at(node, "extensions", INSTANCING, "attributes", "ROTATION"))
-        for _, animation in self._rows("animations"):
-            self._animation(animation)
+        keys = {k for _, animation in self._rows("animations") for k in self._animation(animation)}
+        self._rest(keys, self._places())
         self.file.mended = self.tables
         return [
             f"{what} ({', '.join(line_name(name)[:40] for name in list(names)[:4])})"
@@ -111,7 +115,7 @@ class _Mender:
             if key.startswith("COLOR_"):
                 self._colours(index, name)
             elif key not in ("POSITION", place):
-                # Those two are refused where they are not finite.
+                # Of those two see `_places`.
                 self._finite(index, name)
         targets = primitive.get("targets", [])
         for target in targets if isinstance(targets, list) else []:
@@ -247,40 +251,106 @@ class _Mender:
             self._tell("numbers of vertices that are not finite are 0", name)
             self.tables[index] = np.nan_to_num(values, posinf=0.0, neginf=0.0)
 
-    def _matrices(self, index: Any) -> None:
-        """The last row of every inverse bind matrix is that of an affine one."""
+    def _places(self) -> set[int]:
+        """Give vertices of no face shown, whose place or texture coordinates are no numbers, those
+        of another. Returns the accessors where faces use such vertices, which readers refuse."""
+        used: dict[int, np.ndarray] = {}
+        names: dict[int, str] = {}
+        for number, mesh in self._rows("meshes"):
+            try:
+                for primitive in self.reader.primitives(number):
+                    for index in self._nowhere(primitive):
+                        values = self.file.raw(index)
+                        mask = used.setdefault(index, np.zeros(len(values), bool))
+                        names[index] = str(mesh.get("name") or number)
+                        if number in self.shown and primitive.get("mode", 4) in TRIANGLES:
+                            mask[self.reader.corners(primitive, len(values)).reshape(-1)] = True
+            except InputError:
+                continue  # Where something needs it, its reader says so.
+        refused: set[int] = set()
+        for index, mask in used.items():
+            values = self.file.raw(index)
+            bad = ~np.isfinite(values).all(1)
+            if (bad & mask).any():
+                refused.add(index)
+                continue
+            near = values[mask] if mask.any() else values[~bad]
+            values[bad] = near[0] if len(near) else 0
+            self._tell("vertices that stand nowhere are put where another is", names[index])
+            self.tables[index] = values
+        return refused
+
+    def _nowhere(self, primitive: dict[str, Any]) -> list[int]:
+        """The accessors of a primitive's places and texture coordinates that are not finite."""
+        if DRACO in str(primitive.get("extensions", "")):
+            return []
+        keys = ("POSITION", f"TEXCOORD_{self.reader.layout(primitive)[0]}")
+        found = [primitive["attributes"].get(key) for key in keys]
+        tables = {i: self.file.raw(i) for i in found if i is not None and i not in self.looked}
+        return [i for i, v in tables.items() if v.dtype.kind == "f" and not np.isfinite(v).all()]
+
+    def _rest(self, keys: set[Any], refused: set[int]) -> None:
+        """Make the numbers finite that nothing else looked at.
+
+        Args:
+            keys: accessors of animations, whose key frames are mended as a whole.
+        """
+        for index, row in self._rows("accessors"):
+            if row.get("componentType") != 5126 or index in self.tables or index in keys | refused:
+                continue
+            try:
+                values = self.file.raw(index)
+            except InputError:
+                continue
+            if not np.isfinite(values).all():
+                self._tell("numbers that are not finite are 0", str(row.get("name") or index))
+                self.tables[index] = np.nan_to_num(values, posinf=0.0, neginf=0.0)
+
+    def _matrices(self, index: Any, name: str) -> None:
+        """Inverse bind matrices are finite, and their last row is that of an affine one."""
         values = self._values(index, (16,))
-        if values is not None and not (values[:, [3, 7, 11, 15]] == [0, 0, 0, 1]).all():
-            out = values.copy()
-            out[:, [3, 7, 11, 15]] = [0, 0, 0, 1]
+        if values is None:
+            return
+        out = values.copy()
+        lost = ~np.isfinite(values).all(1)
+        if lost.any():
+            out[lost] = np.eye(4).reshape(-1)
+            self._tell("joints whose rest pose is no number rest at the origin", name)
+        out[:, [3, 7, 11, 15]] = [0, 0, 0, 1]
+        if not np.array_equal(out, values):
             self.tables[index] = out
 
-    def _rotations(self, index: Any, every: int = 1) -> None:
-        """Quaternions of unit length; of cubic splines the middle one of every three."""
+    def _rotations(self, index: Any, every: int = 1, keyed: bool = False) -> None:
+        """Quaternions of unit length; of cubic splines the middle one of every three. Of key frames
+        those that are not finite stay, since they are left out as a whole."""
         values = self._values(index, (4,))
         if values is None:
             return
         out = values.astype(np.float64)
         rows = out[every // 2 :: every]
         length = np.linalg.norm(np.nan_to_num(rows), axis=1)
-        wrong = ~(np.abs(length - 1) <= ROUGH) | ~np.isfinite(rows).all(1)
+        finite = np.isfinite(rows).all(1)
+        wrong = (~(np.abs(length - 1) <= ROUGH) & finite) | (~finite & (not keyed))
         if not wrong.any():
             return
-        still = wrong & (~(length > 1e-12) | ~np.isfinite(rows).all(1))
+        still = wrong & (~(length > 1e-12) | ~finite)
         rows[still], length[still] = [0, 0, 0, 1], 1
         rows[wrong] /= length[wrong, None]
         self.tables[index] = out.astype(np.float32)
 
-    def _animation(self, animation: dict[str, Any]) -> None:
+    def _animation(self, animation: dict[str, Any]) -> list[int]:
+        """Mend the turns of an animation; returns the accessors that it uses."""
         samplers, channels = (animation.get(key, []) for key in ("samplers", "channels"))
         if not isinstance(samplers, list) or not isinstance(channels, list):
-            return
+            return []
         for channel in channels:
             number = _at(channel, "sampler")
             turns = _at(channel, "target", "path") == "rotation"
             if turns and isinstance(number, int) and 0 <= number < len(samplers):
                 spline = _at(samplers[number], "interpolation") == "CUBICSPLINE"
-                self._rotations(_at(samplers[number], "output"), 3 if spline else 1)
+                self._rotations(_at(samplers[number], "output"), 3 if spline else 1, keyed=True)
+        found = [_at(sampler, key) for sampler in samplers for key in ("input", "output")]
+        return [index for index in found if isinstance(index, int)]
 
 
 def _at(row: Any, *keys: str) -> Any:
