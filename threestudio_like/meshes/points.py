@@ -21,8 +21,8 @@ from .io.merge import joined
 from .io.ply.data import Header, read_columns, read_header
 from .io.ply.reading import positions, stacked
 from .mesh import Mesh
-from .surface.clean import edges_of
 from .surface.normals import face_normals
+from .surface.winding import edges_of
 
 
 @dataclass
