@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from .errors import InputError
 from .output import output_error
 from .text import duration, json_text, printable
+from .turns import pause
 
 
 def in_notebook() -> bool:
@@ -96,7 +97,9 @@ class Events:
         return time.monotonic() - self._began
 
     def record(self, kind: str, **facts: Any) -> None:
-        """Append one event."""
+        """Append one event. Here and at a new status another thread may load its models, see
+        `turns`."""
+        pause()
         line = json_text({"t": round(self.elapsed, 3), "event": kind, **facts})
         if self._path is not None:
             try:
@@ -139,6 +142,7 @@ class Events:
     def status(self, text: str, force: bool = False) -> None:
         """Redraw the status line: at most twice a second on a terminal, cut to its width, and every
         ten seconds on any other stream."""
+        pause()
         if self._cell is not None:
             self._cell.status(printable(text))
         if self._mode != "line":
