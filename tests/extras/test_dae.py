@@ -38,7 +38,7 @@ def test_a_plate_with_its_material_in_metres(tmp_path):
 def test_a_missing_picture_is_a_note(tmp_path, capfd):
     asset = Asset.load(saved(tmp_path))
     assert asset.mesh.texture is None
-    assert asset.notes == ['a picture is left out: the file "tiles.png" that it names is missing']
+    assert asset.notes == ['the picture "tiles.png" is missing']
     outside = DAE.replace("tiles.png", "file:///etc/tiles.png")
     assert Asset.load(saved(tmp_path, outside)).mesh.texture is None
     assert capfd.readouterr() == ("", "")

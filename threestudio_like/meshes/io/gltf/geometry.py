@@ -247,7 +247,7 @@ class GeometryPatch:
         turned = unit_normals(mesh).astype(np.float64) @ back[:3, :3].T
         own = turned @ linear if linear.ndim == 2 else np.einsum("vij,vi->vj", linear, turned)
         change = self._morph(ref, mesh, "NORMAL")
-        if np.ndim(change):
+        if isinstance(change, np.ndarray):
             own = unmorphed(_unit(own), change)
         row["attributes"]["NORMAL"] = self.accessors.put(
             _unit(own).astype(np.float32), old=row["attributes"].get("NORMAL")
