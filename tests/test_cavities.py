@@ -1,5 +1,5 @@
-"""Closed shells within others: the walls of voids stay turned into them, whatever a file says, and
-the volume is that of the solid."""
+"""Closed shells within others: the walls of voids stay turned into them, also where the whole file
+is inside out, solids within others face outwards, and the volume is that of the solid."""
 
 import itertools
 import json
@@ -46,7 +46,8 @@ def mesh_of(shapes, inverted) -> Mesh:
 
 IN = "walls of voids turned inwards"
 SOLIDS = {
-    # Shells, and of each whether its volume is a part of the solid (1), a void (-1).
+    # Shells, and of each whether its volume is a part of the solid (1), or a void (-1) if it faces
+    # the other way than the first, which is around it.
     "a ball": ([ball(1)], [1]),
     "a hollow ball": ([ball(1), ball(0.6)], [1, -1]),
     "a ball in a ball in a ball": ([ball(1), ball(0.7), ball(0.4)], [1, -1, 1]),
@@ -68,9 +69,12 @@ SOLIDS = {
 
 @pytest.mark.parametrize("name", SOLIDS)
 def test_the_volume_is_that_of_the_solid_however_shells_are_wound(name):
-    shapes, signs = SOLIDS[name]
-    expected = sum(sign * shape.volume for sign, shape in zip(signs, shapes))
+    shapes, kinds = SOLIDS[name]
     for inverted in itertools.product([False, True], repeat=len(shapes)):
+        signs = [
+            -1 if kind < 0 and turned != inverted[0] else 1 for kind, turned in zip(kinds, inverted)
+        ]
+        expected = sum(sign * shape.volume for sign, shape in zip(signs, shapes))
         mesh = mesh_of(shapes, inverted)
         mended, done = clean(mesh)
         assert mended.volume == pytest.approx(expected, rel=1e-4)
@@ -91,7 +95,7 @@ def test_the_volume_is_that_of_the_solid_however_shells_are_wound(name):
 
 
 def test_single_faces_of_a_wall_are_turned_with_it():
-    mesh = mesh_of([ball(1), ball(0.6)], [False, False])
+    mesh = mesh_of([ball(1), ball(0.6)], [False, True])
     random = np.random.default_rng(0).uniform(size=len(mesh.faces)) < 0.3
     mesh.faces[random] = mesh.faces[random][:, ::-1]
     mended, _ = clean(mesh)

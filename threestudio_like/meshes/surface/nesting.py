@@ -11,7 +11,9 @@ _PAIRS = 1 << 18
 """Number of pairs of triangles that are compared at a time."""
 
 
-def depths(corners: np.ndarray, label: np.ndarray, closed: np.ndarray) -> np.ndarray:
+def nesting(
+    corners: np.ndarray, label: np.ndarray, closed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """How many closed pieces of a surface each of them lies within: even for the outside of a
     solid, odd for the wall of a cavity.
 
@@ -21,13 +23,14 @@ def depths(corners: np.ndarray, label: np.ndarray, closed: np.ndarray) -> np.nda
         closed: (P,) bool, the pieces that count.
 
     Returns:
-        (P,) int64. One that is not closed has 0, and so have those that would be walls of voids and
+        The depth (P,) int64 of every piece, and the number (P,) of the smallest one around it, -1
+        for none. One that is not closed has 0, and so have those that would be walls of voids and
         cross each other: which of them bounds what is not known.
     """
     count = len(closed)
-    out = np.zeros(count, np.int64)
+    out, around = np.zeros(count, np.int64), np.full(count, -1)
     if np.count_nonzero(closed) < 2:
-        return out
+        return out, around
     order = np.argsort(label, kind="stable")
     rows = np.split(order, np.cumsum(np.bincount(label, minlength=count))[:-1])
     low, high = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
@@ -38,13 +41,16 @@ def depths(corners: np.ndarray, label: np.ndarray, closed: np.ndarray) -> np.nda
         within[outer] = False
         for inner in _inside(corners, rows, outer, np.flatnonzero(within)):
             out[inner] += 1
+            best = around[inner]
+            if best < 0 or (high - low)[outer].prod() < (high - low)[best].prod():
+                around[inner] = outer
     walls = out % 2 == 1
     for piece in np.flatnonzero(walls).tolist():
         near = walls & (low <= high[piece]).all(1) & (high >= low[piece]).all(1)
         near[piece] = False
         if any(_cross(corners[rows[piece]], corners[rows[k]]) for k in np.flatnonzero(near)):
             out[piece] = 0
-    return out
+    return out, around
 
 
 def _inside(

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from ..equal_rows import equal_rows
 from ..mesh import Mesh
-from .nesting import depths
+from .nesting import nesting
 from .normals import outward, vertex_normals
 
 
@@ -44,9 +44,10 @@ def fix_winding(mesh: Mesh) -> tuple[Mesh, dict[str, int]]:
     """The mesh with consistent winding, and the numbers of what was turned.
 
     Every closed piece faces outwards, unless it bounds a void: one that lies within an odd number
-    of others faces into it, so that the volume is that of the solid. Pieces that cross each other
-    face outwards, and open ones keep the direction of most of their area. Normals follow the faces
-    that were turned away from them.
+    of others and faces the other way than the one around it, as a whole file that is inside out
+    does too. A solid within another (the eyes in a head) faces the same way as that, and outwards.
+    Pieces that cross each other face outwards, and open ones keep the direction of most of their
+    area. Normals follow the faces that were turned away from them.
 
     Returns:
         The mesh. Of "faces turned" how many were reversed; of "shells turned outwards" and "walls
@@ -70,9 +71,12 @@ def fix_winding(mesh: Mesh) -> tuple[Mesh, dict[str, int]]:
 
     border = total((edges.faces[edges.half] != 2).reshape(-1, 3).any(1)) > 0
     inside_out = total(volume) < 0
-    turn = np.where(border, total(area * flip) > 0.5 * total(area), inside_out)
+    given = total(area * flip) > 0.5 * total(area)
+    turn = np.where(border, given, inside_out)
     out = np.where(turn[label][:, None, None], corner[:, ::-1], corner)
-    void = depths(out, label, ~border) % 2 == 1
+    depth, around = nesting(out, label, ~border)
+    faced_in = inside_out ^ given
+    void = (depth % 2 == 1) & (faced_in != faced_in[around])
     turn ^= void
     faces[turn[label]] = faces[turn[label]][:, ::-1]
     reversed_ = flip ^ turn[label]
