@@ -281,6 +281,45 @@ def test_a_run_ends_with_four_lines(tmp_path, monkeypatch):
     assert lines[2] == "Lost   1 warning above. Not kept in asset.obj: 1 animation."
 
 
+BAD_LINES = {
+    "none": ("", "", 4),
+    "one that is cut": ('{"t": 1, "eve\n', "1 line is left out (1 broken)", 4),
+    "one twice": ('{"t": 0.1, "event": "a"}\n', "1 line is left out (1 repeated)", 4),
+    "both, and gaps": (
+        '\n{"t": 0.1, "event": "a"}\n\n{"t": 0.2, "event": "b"}\n[]\n\x00\x00\nnull\n',
+        "5 lines are left out (3 broken, 2 repeated)",
+        4,
+    ),
+    # The clock of a run that goes on begins again.
+    "a session that says the same": (
+        '{"t": 0.0, "event": "begin", "seed": 2}\n{"t": 0.1, "event": "a"}\n',
+        "",
+        6,
+    ),
+    "still being written": ('{"t": 3, "ev', "", 4),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_LINES)
+def test_lines_of_events_that_are_left_out_are_told(tmp_path, capsys, kind):
+    path = tmp_path / "events.jsonl"
+    more, says, count = BAD_LINES[kind]
+    names = ((0.0, "begin"), (0.1, "a"), (0.2, "b"), (0.3, "c"))
+    first = "".join(f'{{"t": {t}, "event": "{name}"}}\n' for t, name in names)
+    path.write_text(first + more)
+    told = []
+    assert len(read_events(path, told)) == count
+    assert told == ([f"of events.jsonl {says}."] if says else [])
+    if kind == "still being written":
+        return
+    # Whoever goes on hears it once, and once more never.
+    for _ in range(2):
+        events = Events(path, "line", resumed=True)
+        assert events.warnings == told
+    shown = capsys.readouterr().err
+    assert shown.count("left out") == len(told)
+
+
 def test_warnings_are_recorded_and_known_to_whoever_goes_on(tmp_path):
     path = tmp_path / "events.jsonl"
     events = Events(path, "quiet")

@@ -286,3 +286,57 @@ def test_of_too_many_the_smallest_are_left_out_and_told(monkeypatch):
     arrays, left_out = page.splat_arrays(splats())
     assert left_out == 30
     assert len(arrays["colours"]) == 20
+
+
+def with_more(data: bytes, names: tuple[str, ...], value: float = 1.5) -> bytes:
+    """A PLY of Gaussians with further properties behind those of each."""
+    head, _, body = data.partition(b"end_header\n")
+    count = int(re.search(rb"element vertex (\d+)", head).group(1))
+    rows = np.frombuffer(body, "<f4").reshape(count, -1)
+    more = np.full((count, len(names)), value, "<f4")
+    lines = b"".join(f"property float {name}\n".encode() for name in names)
+    return head + lines + b"end_header\n" + np.concatenate([rows, more], 1).tobytes()
+
+
+def test_what_a_ply_of_gaussians_loses_is_told(tmp_path, capsys):
+    own = splats(degree=1)
+    plain = write_splat_ply(own)
+    assert read_splat_ply(plain, "a.ply").notes == ()
+    data = with_more(plain, ("label", "segment"))
+    again = read_splat_ply(data, "a.ply")
+    assert again.notes == ('properties of "vertex" that are left out: label, segment',)
+    np.testing.assert_array_equal(again.positions, read_splat_ply(plain, "a.ply").positions)
+    behind = read_splat_ply(plain + b"1234", "a.ply")
+    assert [note for note in behind.notes if "more rows" in note]
+    head, _, body = plain.partition(b"end_header\n")
+    rows = np.frombuffer(body, "<f4").reshape(len(own), -1).copy()
+    rows[:, 3:6] = [0, 1, 0]
+    leaning = read_splat_ply(head + b"end_header\n" + rows.tobytes(), "a.ply")
+    assert leaning.notes == ("normals are left out: Gaussians have none",)
+    # The command that converts them tells it.
+    (tmp_path / "a.ply").write_bytes(data)
+    assert main(["export", str(tmp_path / "a.ply"), "--to", "spz"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("label, segment") == 1
+
+
+def spz_with(own: Splats, flags: int = 0, more: bytes = b"") -> bytes:
+    body = bytearray(gzip.decompress(write_spz(own)))
+    body[14] = flags
+    return gzip.compress(bytes(body) + more)
+
+
+def test_what_an_spz_loses_is_told():
+    own = splats(degree=1)
+    assert read_spz(spz_with(own), "a.spz").notes == ()
+    plain = read_spz(write_spz(own), "a.spz")
+    for flags, more, says in (
+        (1, b"", "softened edges"),
+        (6, b"", "not known are left out: 6"),
+        (0, b"more", "more than the Gaussians"),
+    ):
+        found = read_spz(spz_with(own, flags, more), "a.spz")
+        assert len(found.notes) == 1
+        assert says in found.notes[0]
+        np.testing.assert_array_equal(found.positions, plain.positions)
+    assert len(read_spz(spz_with(own, 3, b"x"), "a.spz").turned().notes) == 3

@@ -38,7 +38,7 @@ def test_a_plate_with_its_material_in_metres(tmp_path):
 def test_a_missing_picture_is_a_note(tmp_path, capfd):
     asset = Asset.load(saved(tmp_path))
     assert asset.mesh.texture is None
-    assert asset.notes == ['a picture is left out: the file "tiles.png" that it names is missing']
+    assert asset.notes == ['the picture "tiles.png" is missing']
     outside = DAE.replace("tiles.png", "file:///etc/tiles.png")
     assert Asset.load(saved(tmp_path, outside)).mesh.texture is None
     assert capfd.readouterr() == ("", "")
@@ -74,3 +74,15 @@ def test_instances_mirrors_and_bombs(tmp_path):
 def test_what_is_refused(tmp_path, text, says):
     with pytest.raises(InputError, match=says):
         Asset.load(saved(tmp_path, text))
+
+
+def test_byte_order_marks(tmp_path):
+    plain = Asset.load(saved(tmp_path))
+    for data in (DAE.encode("utf-8-sig"), DAE.replace("\n", "\r\n").encode("utf-8-sig")):
+        (tmp_path / "a.dae").write_bytes(data)
+        again = Asset.load(tmp_path / "a.dae")
+        np.testing.assert_array_equal(again.mesh.vertices, plain.mesh.vertices)
+        assert again.notes == plain.notes
+    (tmp_path / "a.dae").write_bytes(DAE.encode("utf-16"))
+    with pytest.raises(InputError, match=r"unusual encoding.*Save it again as UTF-8"):
+        Asset.load(tmp_path / "a.dae")

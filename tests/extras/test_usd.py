@@ -352,3 +352,46 @@ def test_openusds_validators_have_nothing_to_say(tmp_path):
     assert complaints(stage) == []
     UsdPhysics.RigidBodyAPI.Apply(stage.GetPrimAtPath("/Asset/Materials"))
     assert complaints(stage) == ["RigidBodyNonXformable"]
+
+
+def in_text(path, text, mark=True):
+    path.write_bytes((b"\xef\xbb\xbf" if mark else b"") + text.encode())
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["usda", "usd"])
+def test_a_byte_order_mark_before_a_text_is_left_out(tmp_path, suffix):
+    asset = rich()
+    text = asset.save(tmp_path / "a.usda").read_text()
+    again = Asset.load(in_text(tmp_path / f"b.{suffix}", text.replace("\n", "\r\n")))
+    plain = Asset.load(tmp_path / "a.usda")
+    assert list(again.meshes) == list(plain.meshes)
+    for name, mesh in plain.meshes.items():
+        np.testing.assert_array_equal(again.meshes[name].vertices, mesh.vertices)
+        assert (again.meshes[name].texture is None) == (mesh.texture is None)
+    assert again.notes == plain.notes
+
+
+@pytest.mark.parametrize("marks", [(True, False), (False, True), (True, True)])
+def test_files_with_byte_order_marks_name_each_other(tmp_path, marks):
+    text = Asset({"a": good_asset().mesh}).save(tmp_path / "a.usda").read_text()
+    in_text(tmp_path / "part.usda", text, marks[0])
+    whole = in_text(
+        tmp_path / "whole.usda",
+        '#usda 1.0\n(\n    upAxis = "Y"\n    metersPerUnit = 1\n)\n'
+        'def Xform "one" (references = @./part.usda@</Asset>)\n{\n}\n'
+        'def Xform "two" (references = @./a.usda@</Asset>)\n{\n}\n',
+        marks[1],
+    )
+    asset = Asset.load(whole)
+    assert len(asset.meshes) == 2
+    assert asset.notes == []
+
+
+def test_a_text_with_a_mark_is_refused_where_one_without_is(tmp_path):
+    for text, says in (
+        ("#usda 1.0\n{{{", "is damaged"),
+        ("#usda 1.0\n(\n    subLayers = [@../out.usda@]\n)\n", "points out of its folder"),
+    ):
+        with pytest.raises(InputError, match=says):
+            Asset.load(in_text(tmp_path / "a.usda", text))

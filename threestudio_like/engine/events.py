@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from .errors import InputError
 from .output import output_error
 from .text import duration, json_text, printable
+from .turns import pause
 
 
 def in_notebook() -> bool:
@@ -73,9 +74,6 @@ class Events:
         self._path, self._mode = path, mode
         self.warnings: list[str] = []
         """What the user was warned of in this run so far, a line each."""
-        if resumed and path is not None:
-            earlier = (e.get("line") for e in read_events(path) if e["event"] == "warning")
-            self.warnings += [line for line in earlier if isinstance(line, str)]
         self.relay: Callable[[str], None] | None = None
         """Hears the warnings of a run that shows nothing itself, for it is within another one."""
         self._stream = stream or sys.stderr
@@ -89,6 +87,17 @@ class Events:
                 _end_last_line(path)
             except OSError as error:
                 raise output_error(error, path) from None
+        if resumed and path is not None:
+            self._remember(path)
+
+    def _remember(self, path: Path) -> None:
+        """The warnings of the run so far, and one of the lines that are none."""
+        told: list[str] = []
+        earlier = (e.get("line") for e in read_events(path, told) if e["event"] == "warning")
+        self.warnings += [line for line in earlier if isinstance(line, str)]
+        for line in told:
+            if line not in self.warnings:
+                self.say(f"Warning: {line}")
 
     @property
     def elapsed(self) -> float:
@@ -96,7 +105,9 @@ class Events:
         return time.monotonic() - self._began
 
     def record(self, kind: str, **facts: Any) -> None:
-        """Append one event."""
+        """Append one event. Here and at a new status another thread may load its models, see
+        `turns`."""
+        pause()
         line = json_text({"t": round(self.elapsed, 3), "event": kind, **facts})
         if self._path is not None:
             try:
@@ -139,6 +150,7 @@ class Events:
     def status(self, text: str, force: bool = False) -> None:
         """Redraw the status line: at most twice a second on a terminal, cut to its width, and every
         ten seconds on any other stream."""
+        pause()
         if self._cell is not None:
             self._cell.status(printable(text))
         if self._mode != "line":
@@ -204,10 +216,17 @@ def _end_last_line(path: Path) -> None:
                 file.write(b"\n")
 
 
-def read_events(path: Path) -> list[dict[str, Any]]:
-    """Read the events of a run. A line that is none, as a crash or a bad disk can leave, is
-    ignored; bytes that are no letter are read as "\N{REPLACEMENT CHARACTER}". Raises InputError
-    where the file cannot be read."""
+def read_events(path: Path, told: list[str] | None = None) -> list[dict[str, Any]]:
+    """Read the events of a run. A line that is none, as a crash or a bad disk can leave, and one
+    that says again what a line of the same session said are left out; bytes that are no letter are
+    read as "\N{REPLACEMENT CHARACTER}". A last line that has not ended is still being written.
+
+    Args:
+        told: gets a line for the user that says how many were left out, where any were.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     events: list[dict[str, Any]] = []
     if not path.is_file():
         return events
@@ -215,13 +234,25 @@ def read_events(path: Path) -> list[dict[str, Any]]:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror or error})", str(path)) from None
-    for line in lines:
-        try:
-            event = json.loads(line.decode("utf-8", "replace"))
-        except (ValueError, RecursionError):
+    broken = repeated = 0
+    known: set[bytes] = set()
+    for number, line in enumerate(lines):
+        if line in known:
+            repeated += 1
             continue
-        if _is_event(event):
-            events.append(event)
+        event = _event(line)
+        if event is None:
+            broken += bool(line.strip()) and number < len(lines) - 1
+            continue
+        if event["event"] == "begin":
+            # The clock of a run that goes on begins again, and may say what it said before.
+            known.clear()
+        known.add(line)
+        events.append(event)
+    if told is not None and broken + repeated:
+        lost = [f"{n} {what}" for n, what in ((broken, "broken"), (repeated, "repeated")) if n]
+        some = "1 line is" if broken + repeated == 1 else f"{broken + repeated} lines are"
+        told.append(f"of {path.name} {some} left out ({', '.join(lost)}).")
     return events
 
 
@@ -233,8 +264,14 @@ HOLDS: dict[str, dict[str, type | tuple[type, ...]]] = {
 """What events of a kind have that others read, beside `t` and `event` of all."""
 
 
-def _is_event(event: Any) -> bool:
+def _event(line: bytes) -> dict[str, Any] | None:
+    """The event of a line; None where it is none."""
+    try:
+        event = json.loads(line.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
-        return False
+        return None
     wanted = {"t": (int, float), **HOLDS.get(event["event"], {})}
-    return all(isinstance(event.get(key), kind) for key, kind in wanted.items())
+    sound = all(isinstance(event.get(key), kind) for key, kind in wanted.items())
+    return event if sound else None

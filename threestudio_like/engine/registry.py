@@ -8,10 +8,11 @@ import importlib
 import importlib.util
 import os
 import sys
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -19,6 +20,9 @@ from .errors import ConfigError, InputError, did_you_mean
 from .places import user_path
 
 T = TypeVar("T")
+_reading = threading.RLock()
+"""Held while plug-ins are read, so that another thread does not look for what they bring before
+they have brought it."""
 PLUGINS = "THREESTUDIO_LIKE_PLUGINS"
 """Environment variable with Python files that register something, separated as PATH is."""
 
@@ -147,19 +151,23 @@ class Registry(Generic[T]):
         return list(self._broken)
 
     def _read_points(self) -> None:
-        read_plugin_files()
-        if self._points_read:
-            return
-        self._points_read = True
-        for point in entry_points(group=self.group):
-            try:
-                loaded = point.load()
-                # A module whose decorator registers the name will do as well as an entry.
-                if isinstance(loaded, self.accepts) or point.name not in self._added:
-                    self.add(point.name, loaded)
-            except Exception as error:
-                reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-                self._broken.append(Broken(name=point.name, group=self.group, reason=reason))
+        with _reading:
+            read_plugin_files()
+            if self._points_read:
+                return
+            self._points_read = True
+            for point in entry_points(group=self.group):
+                self._read_point(point)
+
+    def _read_point(self, point: EntryPoint) -> None:
+        try:
+            loaded = point.load()
+            # A module whose decorator registers the name will do as well as an entry.
+            if isinstance(loaded, self.accepts) or point.name not in self._added:
+                self.add(point.name, loaded)
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            self._broken.append(Broken(name=point.name, group=self.group, reason=reason))
 
 
 _read_files: set[Path] = set()
@@ -171,19 +179,20 @@ def read_plugin_files() -> None:
     """Run the files that the environment names, each once. One that fails is told in a line and
     kept aside with its reason (`broken_files`)."""
     global _read_text
-    text = os.environ.get(PLUGINS, "")
-    if text == _read_text:
-        # Asked for every entry that is not the package's own: ten thousand times by a batch.
-        return
-    _read_text = text
-    for path in _named_files():
-        if path in _broken_files:
-            continue
-        try:
-            read_plugin_file(path)
-        except InputError as error:
-            _broken_files[path] = error.what
-            print(f"Warning: {PLUGINS}: {error.line()}. It is left out.", file=sys.stderr)
+    with _reading:
+        text = os.environ.get(PLUGINS, "")
+        if text == _read_text:
+            # Asked for every entry that is not the package's own: ten thousand times by a batch.
+            return
+        _read_text = text
+        for path in _named_files():
+            if path in _broken_files:
+                continue
+            try:
+                read_plugin_file(path)
+            except InputError as error:
+                _broken_files[path] = error.what
+                print(f"Warning: {PLUGINS}: {error.line()}. It is left out.", file=sys.stderr)
 
 
 def plugin_files() -> list[str]:
@@ -213,11 +222,18 @@ def read_plugin_file(path: Path) -> None:
         InputError: it is not there, or fails.
     """
     path = user_path(path).resolve()
-    if path in _read_files:
-        return
-    if not path.is_file():
-        raise InputError("there is no such file", str(path), "Give a Python file with --plugins")
-    _read_files.add(path)
+    with _reading:
+        if path in _read_files:
+            return
+        if not path.is_file():
+            raise InputError(
+                "there is no such file", str(path), "Give a Python file with --plugins"
+            )
+        _read_files.add(path)
+        _run_plugin_file(path)
+
+
+def _run_plugin_file(path: Path) -> None:
     name = f"threestudio_like_plugin_{path.stem}_{zlib.crc32(str(path).encode()):08x}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..engine.text import line_name
 from .mesh import Asset, Mesh
+from .surface.normals import differing
 
 PARTS = frozenset({"parts"})
 COLOURS = frozenset({"textures", "materials", "vertex colours", "texture coordinates"})
@@ -24,7 +27,7 @@ EVERYTHING = (
     | COLOURS
     | MAPS
     | LOOKUP
-    | {"vertex alpha", "placed objects", "far origin", "material variants"}
+    | {"vertex alpha", "placed objects", "far origin", "material variants", "changed normals"}
 )
 """All that an `Asset` itself describes; what only its file knows (skins, animations, …) is named by
 its `Source`."""
@@ -40,6 +43,7 @@ _SINGULAR = {
     "lines and points": "part with lines and points",
     "notes on the asset": "note on the asset",
     "tangents": "part with tangents",
+    "changed normals": "part with changed normals",
     "emission": "material with emission",
     "vertex alpha": "part with vertex alpha",
     "texture filters": "material with a texture filter",
@@ -107,6 +111,8 @@ def features(asset: Asset) -> list[Feature]:
         table["parts"] = dict.fromkeys(asset.meshes)
     if asset.nodes:
         table["placed objects"] = dict.fromkeys(asset.nodes)
+    for name in _with_other_normals(asset):
+        note("changed normals", name)
     if asset.variants:
         table["material variants"] = dict.fromkeys(variant.name for variant in asset.variants)
     if asset.polygons:
@@ -115,6 +121,33 @@ def features(asset: Asset) -> list[Feature]:
         table["far origin"] = {}
     own = [Feature(kind, tuple(names)) for kind, names in table.items()]
     return own + (asset.source.features() if asset.source is not None else [])
+
+
+def _with_other_normals(asset: Asset) -> list[str]:
+    """Meshes that stand where their file has them, with other normals than it gives them."""
+    if asset.source is None:
+        return []
+    names = []
+    for name, before in asset.source.as_read().items():
+        mesh = asset.meshes.get(name)
+        if mesh is None or mesh.normals is None or before.normals is None:
+            continue
+        linear = asset.motion[:3, :3]
+        same = mesh.normals.shape == before.normals.shape and _only_shifted(mesh, before, linear)
+        if same and differing(mesh.normals, before.normals, linear).any():
+            names.append(name)
+    return names
+
+
+def _only_shifted(mesh: Mesh, before: Mesh, linear: np.ndarray) -> bool:
+    """Whether a mesh has the faces and the shape of another, wherever it stands."""
+    if not np.array_equal(mesh.faces, before.faces):
+        return False
+    if mesh.vertices.shape != before.vertices.shape:
+        return False
+    expected = before.vertices.astype(np.float64) @ linear.T
+    extent = float(np.abs(expected).max(initial=1e-30))
+    return bool(np.ptp(mesh.vertices - expected, axis=0).max(initial=0) <= 1e-5 * extent)
 
 
 def _note_mesh(name: str, mesh: Mesh, note: object) -> None:

@@ -257,6 +257,9 @@ class Source(Protocol):
     def features(self) -> list[Feature]:
         """What the file holds that no `Mesh` and no `Material` describes."""
 
+    def as_read(self) -> dict[str, Mesh]:
+        """The meshes that the file has, by name."""
+
     def unkept(self, asset: Asset) -> list[Feature]:
         """What even a patch of the file cannot keep, with the meshes as `asset` has them now."""
 

@@ -3,7 +3,7 @@ faces."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +19,20 @@ from .frames import CANONICAL, Frame
 from .io.files import read
 from .io.merge import joined
 from .io.ply.data import Header, read_columns, read_header
-from .io.ply.reading import positions, stacked
+from .io.ply.reading import note_others, positions, stacked
 from .mesh import Mesh
-from .surface.clean import edges_of
 from .surface.normals import face_normals
+from .surface.winding import edges_of
 
 
 @dataclass
 class Cloud:
-    """Points (N, 3) and, if known, unit normals (N, 3) that point outwards."""
+    """Points (N, 3) and, if known, unit normals (N, 3) that point outwards. notes: what a reader
+    left out, a line each."""
 
     points: np.ndarray
     normals: np.ndarray | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def sample_surface(mesh: Mesh, count: int, seed: int = 0) -> Cloud:
@@ -59,11 +61,13 @@ def read_cloud(path: Path, frame: Frame | None = None, count: int = 50000) -> Cl
             return _points_of_ply(data, header, path, frame=frame or CANONICAL)
     asset = read(path, frame, textures=False)
     cloud = sample_surface(joined(asset), count)
-    return Cloud(cloud.points + asset.offset, cloud.normals)
+    return Cloud(cloud.points + asset.offset, cloud.normals, list(asset.notes))
 
 
 def _points_of_ply(data: bytes, header: Header, path: Path, frame: Frame) -> Cloud:
-    vertex = read_columns(data, header, str(path)).get("vertex", {})
+    notes: list[str] = []
+    vertex = read_columns(data, header, str(path), notes).get("vertex", {})
+    note_others(header, notes, {"vertex": {"x", "y", "z", "nx", "ny", "nz"}})
     points = positions(vertex, str(path))
     normals = stacked(vertex, ("nx", "ny", "nz"), np.float64)
     if len(points) < 10 or not np.isfinite(points).all():
@@ -76,8 +80,10 @@ def _points_of_ply(data: bytes, header: Header, path: Path, frame: Frame) -> Clo
     if normals is not None:
         length = np.linalg.norm(normals, axis=1, keepdims=True)
         usable = np.isfinite(length).all() and bool((length > 0.1).all())
+        if not usable:
+            notes.append("the normals are left out: some are no directions")
         normals = ((normals / length) @ turn.T).astype(np.float32) if usable else None
-    return Cloud(points @ turn.T * frame.metres, normals)
+    return Cloud(points @ turn.T * frame.metres, normals, notes)
 
 
 def estimate_normals(points: np.ndarray, neighbours: int = 16, backend: str = "auto") -> np.ndarray:

@@ -233,6 +233,7 @@ def _poisson(path: Path, options: ToolOptions) -> tuple[Asset, dict[str, Any]]:
         "points": len(points),
         "normals": origin,
         "faces": len(mesh.faces),
+        **({"notes": cloud.notes} if cloud.notes else {}),
     }
 
 
@@ -242,7 +243,9 @@ def _register(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dict
     if options.onto is None:
         raise ConfigError("needs a mesh to move to", "mesh register", "Add --onto other.glb")
     # Both as they lie about the place of the asset, which may be far from the origin.
-    target = read_cloud(options.onto, options.frame, 20000).points - asset.offset
+    onto = read_cloud(options.onto, options.frame, 20000)
+    asset.notes.extend(f"{options.onto.name}: {note}" for note in onto.notes)
+    target = onto.points - asset.offset
     source = sample_surface(joined(asset), 20000).points
     reach = float(np.linalg.norm(np.ptp(target, 0))) / 4
     motion, error = register(source, target, reach, backend=options.backend)

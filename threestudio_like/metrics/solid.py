@@ -21,8 +21,9 @@ from ..kernels import nearest, surface_tree
 from ..meshes.equal_rows import equal_rows
 from ..meshes.mesh import Mesh
 from ..meshes.points import sample_surface
-from ..meshes.surface.clean import clean, edges_of
+from ..meshes.surface.clean import clean
 from ..meshes.surface.normals import face_normals
+from ..meshes.surface.winding import edges_of
 
 REACH = 0.019
 """Two cells of the grid of 112 cells over [-1, 1] from which assets are extracted, for an object

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from ..engine.errors import ModelError
 from ..engine.places import user_path
+from ..engine.turns import alone, working
 from ..kernels.devices import follow
 from .model_files import read_json
 from .registry import CLIP_MODELS, EMBEDDED, embedded_folder, find_model
@@ -47,6 +48,7 @@ class ClipPrior(ImageTextPrior):
         folder: contains config.json, model.safetensors and the tokenizer's files.
     """
 
+    @alone()
     def __init__(self, folder: Path) -> None:
         if not (folder / "config.json").is_file():
             raise ModelError(
@@ -120,6 +122,7 @@ class OpenClipPrior(ImageTextPrior):
         ModelError: the model is missing or cannot be loaded.
     """
 
+    @alone()
     def __init__(self, name: str) -> None:
         try:
             import open_clip
@@ -172,6 +175,7 @@ class OpenClipPrior(ImageTextPrior):
         return F.normalize(self.model.encode_text(self.tokenizer(texts).to(there)), dim=-1)
 
 
+@working()
 def load_clip(name: str = EMBEDDED) -> ImageTextPrior:
     """Load an image-text model: "toybox", a transformers folder, a logical name ("clip-vit-b-16"),
     a hub id, or "open_clip:ViT-B-32/openai".

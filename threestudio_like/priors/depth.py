@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 
 from ..engine.errors import ModelError
+from ..engine.turns import alone, working
 from .model_files import read_json
 from .networks.back_head import TwoSidedDepth, load_back_head
 from .registry import DEPTH_MODELS, EMBEDDED, embedded_folder, find_model
@@ -76,6 +77,7 @@ class TransformersDepth(DepthPrior):
         ModelError: the model is missing or damaged.
     """
 
+    @alone()
     def __init__(self, folder: Path) -> None:
         if not (folder / "config.json").is_file():
             raise ModelError(
@@ -176,6 +178,7 @@ def _normalisation(folder: Path) -> tuple[list[float], list[float]]:
 
 
 @lru_cache(maxsize=2)
+@working()
 def load_depth(name: str) -> DepthPrior:
     """Load a depth estimator: "toybox", a folder, a logical name ("depth-anything-small",
     "dpt-large", "zoedepth") or a hub id. Raises ModelError."""

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from ..engine.errors import ModelError
 from ..engine.places import cache_folder, user_path
+from ..engine.turns import alone, resting
 
 T = TypeVar("T")
 LEFT_OUT = (
@@ -123,7 +124,8 @@ def download(name: str, mirrors: tuple[str, ...], option: str) -> Path:
     Raises:
         ModelError: it is not on the hub, is gated, or the hub cannot be reached.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    with alone():
+        from huggingface_hub import HfApi, snapshot_download
 
     for mirror in mirrors:
         there = cached(mirror)
@@ -131,8 +133,9 @@ def download(name: str, mirrors: tuple[str, ...], option: str) -> Path:
             return there
 
     def get(mirror: str) -> Path:
-        files = wanted_files(HfApi().list_repo_files(mirror))
-        return Path(snapshot_download(mirror, allow_patterns=files))
+        with resting():
+            files = wanted_files(HfApi().list_repo_files(mirror))
+            return Path(snapshot_download(mirror, allow_patterns=files))
 
     return _asked(name, mirrors, option, get, instead=f", or use {option} toybox")
 
@@ -152,7 +155,8 @@ def repository_folder(
         ModelError: there is no such repository, or file in it; it is gated; or the hub cannot be
             reached.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    with alone():
+        from huggingface_hub import HfApi, snapshot_download
 
     for folder in repositories_here(name):
         names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
@@ -161,14 +165,16 @@ def repository_folder(
             return folder, files
 
     def get(mirror: str) -> tuple[Path, list[str]]:
-        names = HfApi().list_repo_files(mirror)
+        with resting():
+            names = HfApi().list_repo_files(mirror)
         files = choose(names)
         if not files:
             there = ", ".join([n for n in names if n.endswith(".safetensors")][:6])
             raise ModelError(
                 f'"{mirror}" has no {what}', option, f"It has: {there or 'no safetensors'}"
             )
-        return Path(snapshot_download(mirror, allow_patterns=files)), files
+        with resting():
+            return Path(snapshot_download(mirror, allow_patterns=files)), files
 
     return _asked(name, (name,), option, get)
 
@@ -181,8 +187,9 @@ def repositories_here(name: str) -> list[Path]:
 
 def _snapshot(name: str) -> Path | None:
     """What of a repository is in the hub's cache; None for nothing."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    with alone():
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(name, local_files_only=True))

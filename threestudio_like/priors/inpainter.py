@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from ..engine.errors import ModelError
 from ..engine.random import RandomStream
 from ..engine.schema.bounds import Number, Share, Weight
+from ..engine.turns import alone, working
 from .diffusion import Condition, DiffusionPrior
 from .registry import INPAINTERS, find_model
 from .sampling import ddim
@@ -129,6 +130,7 @@ class DiffusersInpainting(Inpainter):
         ModelError: it cannot be loaded, or is not for inpainting.
     """
 
+    @alone()
     def __init__(
         self, folder: Path, config: InpaintConfig, device: str = "cpu", name: str = ""
     ) -> None:
@@ -191,6 +193,7 @@ class DiffusersInpainting(Inpainter):
         return out.permute(0, 2, 3, 1).clamp(0, 1)
 
 
+@working()
 def load_inpainter(
     name: str, prior: DiffusionPrior, config: InpaintConfig, device: str = "cpu"
 ) -> Inpainter:

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from ..engine.errors import ModelError
 from ..engine.registry import Registry
+from ..engine.turns import working
 from .diffusion import DiffusionPrior
 from .families.base import DiffusersPrior
 from .families.bundles import check_bundle
@@ -83,6 +84,7 @@ def prior(name: str, summary: str, *, parts: bool = False) -> Callable[[L], L]:
     return register
 
 
+@working()
 def load_prior(
     name: str = EMBEDDED,
     config: DiffusersConfig | None = None,

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..engine.memory import MemoryWatch, bytes_of
+from ..engine.turns import alone
 from .networks.attention import install
 
 
@@ -38,6 +39,7 @@ class Networks:
     unet: str = "unet"
     """The UNet's folder."""
 
+    @alone()
     def rehearse(
         self, latent: int, entries: int, image: int, images: int, gradient: bool
     ) -> dict[str, int]:

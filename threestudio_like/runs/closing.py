@@ -36,6 +36,8 @@ def report_of(
     origin = [f"by {PROGRAM} {record.command}"]
     origin += [f"{k} {facts[k]}" for k in SHOWN if facts.get(k) not in (None, "")]
     origin.append(duration(run.events.elapsed))
+    told: list[str] = []
+    events = read_events(run.folder / "events.jsonl", told)
     return Report(
         title=work.title,
         made="Made " + " · ".join(str(part) for part in origin),
@@ -45,9 +47,9 @@ def report_of(
         fit=work.fit,
         fit_line=work.fit_line,
         verified=said,
-        doubts=doubts(run, work),
+        doubts=list(dict.fromkeys([*doubts(run, work), *told])),
         figures={"prompt": work.title, **figures},
-        events=read_events(run.folder / "events.jsonl"),
+        events=events,
         repeat=repeat_line(record.command, run.options, record.threads, run.folder),
         changes=[] if config is None else differences(config, run.base),
         configuration=record.text(),

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...engine.config import from_dict
 from ...engine.errors import ConfigError
+from ...engine.turns import working
 from ...priors.diffusion import DiffusionPrior
 from ...runs.delivery import RunResult
 from ...runs.options import PriorOptions
@@ -76,6 +77,7 @@ def _density_texts(density: float | Mapping[str, float] | None) -> tuple[str, ..
     return (str(density),)
 
 
+@working()
 def evaluate(
     source: PathLike | RunResult,
     *,
@@ -99,6 +101,7 @@ def evaluate(
     return measure(options.source, options.prompt, options.truth, count=options.instances)
 
 
+@working()
 def open_run(folder: PathLike) -> Any:
     """The model (field, renderer, background) that a run of `generate` or `refine` ended with.
 

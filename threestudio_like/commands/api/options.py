@@ -13,6 +13,7 @@ from ...engine.config import checked, from_dict, to_dict
 from ...engine.errors import ConfigError
 from ...engine.events import in_notebook
 from ...engine.places import expand_paths
+from ...engine.turns import working
 from ...priors.diffusion import DiffusionPrior
 from ...runs.delivery import RunResult
 from ...runs.options import (
@@ -148,4 +149,6 @@ def run_command(command: str, options: Any, system: Any, prior: Any) -> RunResul
         options = replace(options, model=replace(options.model, prior=str(prior)))
     else:
         objects["prior"] = prior
-    return carry_out(command, expand_paths(options), objects)
+    # Runs in several threads of a process load their models one after the other.
+    with working():
+        return carry_out(command, expand_paths(options), objects)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...engine.config import from_dict
+from ...engine.turns import working
 from ...runs.delivery import RunResult
 from ...runs.options import AssetOptions, MicrobatchOptions, RunOptions
 from ..compose import Compose
@@ -140,4 +141,5 @@ def resume(
         UserError: with what is wrong, where, and what to do.
     """
     options = from_dict(Resume, {"folder": folder, "steps": steps}, "options")
-    return carry_out("resume", replace(options, run=quiet_by_default(run)))
+    with working():
+        return carry_out("resume", replace(options, run=quiet_by_default(run)))

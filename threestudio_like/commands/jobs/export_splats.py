@@ -46,6 +46,8 @@ def encoded(source: Path, asset: Asset | None, targets: dict[Path, str]) -> dict
     kept = source / KEPT if source.is_dir() else source
     if is_splat_file(kept) and kept.is_file():
         splats = read_splats(kept)
+        if asset is not None:
+            asset.notes += [note for note in splats.notes if note not in asset.notes]
     else:
         assert asset is not None
         splats = discs_of(asset)
@@ -71,6 +73,7 @@ def mesh_of(path: Path) -> Asset:
     middle, size = placed[1], placed[2]
     for mesh in asset.meshes.values():
         mesh.vertices = (mesh.vertices * size + middle).astype(np.float32)
+    asset.notes += splats.notes
     return asset
 
 

@@ -15,7 +15,8 @@ from ..features import Feature, features
 from ..frames import CANONICAL, Frame, from_canonical, to_canonical
 from ..mesh import Asset, Mesh, Node
 from ..surface.normals import face_normals
-from .formats import format_to_read, format_to_write
+from .formats import Format, format_to_read, format_to_write
+from .gltf.looks import same_material
 from .images import LARGEST_FILE
 from .sound import check_sound
 
@@ -60,8 +61,11 @@ def encode(asset: Asset, path: Path, frame: Frame | None = None) -> dict[Path, b
     row = format_to_write(path)
     assert row.write is not None
     check_sound(asset, path)
+    asset = _settled(asset, row)
     try:
-        files = row.write(from_canonical(_complete(asset), frame or CANONICAL), path.name)
+        files = row.write(
+            from_canonical(_complete(asset, row.patches), frame or CANONICAL), path.name
+        )
         if not any(name == path.name for name in files):
             raise ValueError(f"the writer made no {path.name}")
         return {path.with_name(name): data for name, data in files.items()}
@@ -81,27 +85,62 @@ def losses(asset: Asset, path: Path) -> list[Feature]:
     source = asset.source
     if source is not None and source.kind == row.patches:
         return source.unkept(asset)
+    held = _settled(asset, row)
     lost = [feature for feature in features(asset) if feature.kind not in row.keeps]
+    if asset.nodes and not held.nodes and "placed objects" in row.keeps:
+        lost.append(Feature("placed objects", tuple(asset.nodes)))
     return lost + (row.also_loses(asset) if row.also_loses is not None else [])
 
 
-def _complete(asset: Asset) -> Asset:
-    """An asset whose meshes have normals, and no vertices that are no numbers: those are of no
-    face."""
+def _settled(asset: Asset, row: Format) -> Asset:
+    """An asset whose nodes say what its meshes do: of a file whose meshes were changed since it was
+    read, and which is not patched, the meshes count, where they are."""
+    source = asset.source
+    if not asset.nodes or source is None or source.kind == row.patches:
+        return asset
+    before = source.as_read()
+    same = list(before) == list(asset.meshes) and all(
+        _untouched(mesh, before[name]) for name, mesh in asset.meshes.items()
+    )
+    return asset if same else replace(asset, nodes={})
 
-    def complete(mesh: Mesh) -> Mesh:
+
+def _untouched(mesh: Mesh, before: Mesh) -> bool:
+    """Whether a mesh is one that was read, in all that a file may say of it."""
+    tables = ("vertices", "faces", "uv", "colours", "normals")
+    pairs = [(getattr(mesh, k), getattr(before, k)) for k in tables]
+    return (
+        mesh.texture is before.texture
+        and same_material(mesh.material, before.material)
+        and all(a is b or (a is not None and np.array_equal(a, b)) for a, b in pairs)
+    )
+
+
+def _complete(asset: Asset, patches: str) -> Asset:
+    """An asset whose meshes have normals, and no vertices that are no numbers: those are of no
+    face.
+
+    Args:
+        patches: the kind of source whose file is patched. Meshes of that file that have no normals
+            stay so: what the file says of them is to be known first.
+    """
+    source = asset.source
+    known = source.as_read() if source is not None and source.kind == patches else {}
+
+    def complete(mesh: Mesh, held: bool) -> Mesh:
         uv = mesh.uv if mesh.uv is not None else mesh.vertices
         if not (np.isfinite(mesh.vertices).all() and np.isfinite(uv).all()):
             mesh = mesh.keep_faces(np.ones(len(mesh.faces), bool))
-        return mesh if mesh.normals is not None else mesh.with_normals()
-
-    def full(meshes: dict[str, Mesh]) -> dict[str, Mesh]:
-        return {k: complete(m) for k, m in meshes.items()}
+        return mesh if held or mesh.normals is not None else mesh.with_normals()
 
     # Instances stay instances.
-    own = {id(n.meshes): full(n.meshes) for n in asset.nodes.values()}
+    own = {
+        id(n.meshes): {k: complete(m, held=False) for k, m in n.meshes.items()}
+        for n in asset.nodes.values()
+    }
     nodes = {k: Node(own[id(n.meshes)], n.transform) for k, n in asset.nodes.items()}
-    return replace(asset, meshes=full(asset.meshes), nodes=nodes)
+    meshes = {k: complete(m, k in known) for k, m in asset.meshes.items()}
+    return replace(asset, meshes=meshes, nodes=nodes)
 
 
 def read(path: Path, frame: Frame | None = None, textures: bool = True) -> Asset:

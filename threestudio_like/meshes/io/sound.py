@@ -53,7 +53,7 @@ def _fault(mesh: Mesh) -> str:
     if low < 0 or high >= count:
         return f"has a face of vertex {low if low < 0 else high}, of {count}"
     used = mesh.named()
-    for what in ("vertices", "texture coordinates"):
+    for what in ("vertices", "texture coordinates", "normals"):
         array = rows[what][0]
         if array is not None and not np.isfinite(array[used]).all():
             return f"has {what} that are not numbers"

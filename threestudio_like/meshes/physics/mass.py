@@ -9,7 +9,7 @@ import numpy as np
 
 from ..equal_rows import equal_rows
 from ..mesh import Mesh, join
-from ..surface.clean import edges_of
+from ..surface.winding import edges_of
 from .hull import convex_hull
 
 PINHOLES = 1e-4

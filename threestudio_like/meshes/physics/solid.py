@@ -11,8 +11,8 @@ import torch
 from ...kernels.distance import SurfaceTree, nearest, surface_tree, winding_number
 from ..mesh import Mesh, join
 from ..points import sample_surface
-from ..surface.clean import edges_of
 from ..surface.normals import face_normals
+from ..surface.winding import edges_of
 from ..transform import Transform, quaternion
 from .hull import convex_hull
 from .mass import MassProperties, is_closed, mass_properties, welded

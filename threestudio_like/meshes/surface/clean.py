@@ -3,42 +3,18 @@ and near vertices."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from ..equal_rows import equal_rows
 from ..mesh import Mesh
-
-
-@dataclass
-class Edges:
-    """The edges of a mesh by welded vertices.
-
-    ends (E, 2); faces (E,), the number of faces of each edge; half (H,), the edge of every half
-    edge in the order face * 3 + side; along (H,), whether the half edge runs from the lower to the
-    higher number.
-    """
-
-    ends: np.ndarray
-    faces: np.ndarray
-    half: np.ndarray
-    along: np.ndarray
-
-
-def edges_of(places: np.ndarray) -> Edges:
-    """The edges of faces (F, 3), which are given by welded vertices."""
-    half = places[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
-    both = np.stack([half.min(1), half.max(1)], 1)
-    first, inverse = equal_rows(both)
-    ends = both[first]
-    return Edges(
-        ends, np.bincount(inverse, minlength=len(ends)), inverse, along=half[:, 0] < half[:, 1]
-    )
+from .normals import vertex_normals
+from .winding import Edges, edges_of, fix_winding
 
 
 def inspect(mesh: Mesh) -> dict[str, Any]:
@@ -137,57 +113,6 @@ def _loops(edges: Edges, places: np.ndarray) -> list[np.ndarray]:
     return loops
 
 
-def fix_winding(mesh: Mesh) -> tuple[Mesh, int]:
-    """The mesh with consistent winding and with every closed piece turned outwards, and the number
-    of faces that were reversed.
-
-    Open pieces keep the direction of most of their area.
-    """
-    places = mesh.welded()[mesh.faces]
-    edges = edges_of(places)
-    count = len(mesh.faces)
-    order = np.argsort(edges.half, kind="stable")
-    pair = edges.faces[edges.half[order]] == 2
-    two = order[pair].reshape(-1, 2)
-    left, right = two[:, 0] // 3, two[:, 1] // 3
-    differ = edges.along[two[:, 0]] == edges.along[two[:, 1]]
-    # Weights 1 and 2 preserve the sign of an edge in the sparse graph.
-    graph = coo_matrix((1.0 + differ, (left, right)), shape=(count, count)).tocsr()
-    graph = graph.maximum(graph.T)
-    pieces, label = connected_components(graph, directed=False)
-    flip = np.zeros(count, bool)
-    for start in np.unique(label, return_index=True)[1].tolist():
-        walk, before = breadth_first_order(graph, start, directed=False)
-        if len(walk) > 1:
-            parents = before[walk[1:]]
-            signs = np.asarray(graph[walk[1:], parents]).ravel() > 1.5
-            for face, parent, sign in zip(walk[1:].tolist(), parents.tolist(), signs.tolist()):
-                flip[face] = flip[parent] ^ sign
-    faces = mesh.faces.copy()
-    faces[flip] = faces[flip][:, ::-1]
-    corner = mesh.vertices[faces].astype(np.float64)
-    volume = np.einsum("ij,ij->i", corner[:, 0], np.cross(corner[:, 1], corner[:, 2])) / 6
-    area = np.linalg.norm(
-        np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1
-    )
-    border = (
-        np.bincount(
-            label[np.arange(3 * count) // 3], edges.faces[edges.half] != 2, minlength=pieces
-        )
-        > 0
-    )
-    inside_out = np.bincount(label, volume, minlength=pieces) < 0
-    mostly_flipped = np.bincount(label, area * flip, minlength=pieces) > 0.5 * np.bincount(
-        label, area, minlength=pieces
-    )
-    turn = np.where(border, mostly_flipped, inside_out)[label]
-    faces[turn] = faces[turn][:, ::-1]
-    changed = int((flip ^ turn).sum())
-    return (
-        replace(mesh, faces=np.ascontiguousarray(faces), normals=None) if changed else mesh
-    ), changed
-
-
 def fill_holes(mesh: Mesh, most: int) -> tuple[Mesh, int]:
     """The mesh with holes of at most `most` border edges closed by fans about their middle, and the
     number of holes that were closed."""
@@ -221,7 +146,7 @@ def fill_holes(mesh: Mesh, most: int) -> tuple[Mesh, int]:
         filled += 1
     if not filled:
         return mesh, 0
-    return replace(
+    closed = replace(
         mesh,
         vertices=np.concatenate(vertices),
         faces=np.concatenate(faces),
@@ -229,7 +154,12 @@ def fill_holes(mesh: Mesh, most: int) -> tuple[Mesh, int]:
         colours=np.concatenate(colours) if colours else None,
         origin=np.concatenate([origin, np.array(copies, np.int64)]),
         normals=None,
-    ), filled
+    )
+    if mesh.normals is None:
+        return closed, filled
+    # Those at the rim stay; a new one stands on the faces about it.
+    new = vertex_normals(closed.vertices, closed.faces)[len(mesh.normals) :]
+    return replace(closed, normals=np.concatenate([mesh.normals, new])), filled
 
 
 def weld(mesh: Mesh, reach: float) -> tuple[Mesh, int]:
@@ -269,5 +199,5 @@ def clean(mesh: Mesh, weld_share: float = 0.0, holes: int = 0) -> tuple[Mesh, di
     done["loose vertices removed"] = before - len(mesh.vertices)
     if holes > 0:
         mesh, done["holes filled"] = fill_holes(mesh, holes)
-    mesh, done["faces turned"] = fix_winding(mesh)
-    return mesh, done
+    mesh, turned = fix_winding(mesh)
+    return mesh, done | turned

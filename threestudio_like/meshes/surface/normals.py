@@ -25,6 +25,36 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return (total / np.maximum(length, 1e-12)).astype(np.float32)
 
 
+def differing(
+    normals: np.ndarray, before: np.ndarray, linear: np.ndarray | None = None
+) -> np.ndarray:
+    """Normals (V, 3) whose directions are others than those before, beyond rounding: (V,) bool.
+
+    Args:
+        linear: (3, 3), a turn and a scale by which those before have been moved since.
+    """
+    if normals is before and linear is None:
+        return np.zeros(len(normals), bool)
+    expected = before.astype(np.float64)
+    if linear is not None:
+        expected = expected @ linear.T
+    gap = unit(normals.astype(np.float64)) - unit(expected)
+    # A turn there and back moves a unit vector by its last digits.
+    return ~(np.abs(gap).max(1, initial=0) <= 2e-6)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (V, 3) of length one; those without a direction stay zero."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
+
+
+def outward(normals: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """How far normals (V, 3) point to the front of the faces (F, 3) about them: (V,) float64, less
+    than zero where they point to the back."""
+    around = vertex_normals(vertices, faces).astype(np.float64)
+    return np.einsum("vi,vi->v", around, normals.astype(np.float64))
+
+
 def crease_groups(
     vertices: np.ndarray, faces: np.ndarray, angle: float
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from ...engine.errors import ModelError
+from ...engine.turns import working
 from ..families.parts import load_part
 from ..model_files import read_json
 from ..text.packed import TextLayout
@@ -180,6 +181,7 @@ ROWS: dict[str, Row] = {
 """Control networks by the class that their config.json names."""
 
 
+@working()
 def load_control(
     folder: Path, kind: str, weight: float, denoiser: Any, *, family: str, downscale: int
 ) -> Control:

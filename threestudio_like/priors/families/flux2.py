@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ...engine.errors import ModelError
+from ...engine.turns import alone
 from ..diffusion import GuidanceStyle
 from ..noise_schedule import NoiseSchedule
 from ..text.embeddings import EmbeddingStore
@@ -28,6 +29,7 @@ class MistralText(LibraryText):
     layers: tuple[int, ...] = (10, 20, 30)
     usual_length = 512
 
+    @alone()
     def processor(self) -> Any:
         """The folder's Pixtral processor, or its tokenizer where it has no more."""
         from transformers import AutoProcessor

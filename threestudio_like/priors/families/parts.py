@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ...engine.errors import ModelError
+from ...engine.turns import alone
 from ..hub import pickle_advice
 from ..model_files import read_json
 
@@ -166,6 +167,7 @@ def check_class(folder: Path, part: str, allowed: Sequence[str]) -> dict[str, An
     return values
 
 
+@alone()
 def load_part(
     folder: Path, part: str, kind: str, dtype: torch.dtype, classes: Sequence[str]
 ) -> Any:
@@ -209,6 +211,7 @@ def load_part(
         raise ModelError(f"the weights cannot be loaded ({first})", str(path), AGAIN) from None
 
 
+@alone()
 def load_network(
     folder: Path,
     part: str,
@@ -240,6 +243,7 @@ def load_network(
     return network
 
 
+@alone()
 def load_text_part(folder: Path, part: str, dtype: torch.dtype, classes: Sequence[str]) -> Any:
     """An encoder of texts or pictures of transformers from a part of a model folder, frozen.
 

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from ...engine.errors import ModelError
 from ...engine.output import new_folder, write_file
 from ...engine.places import cache_folder
+from ...engine.turns import alone
 from ..hub import cached, snapshot_in
 from .parts import index_of, shapes_in
 
@@ -150,6 +151,7 @@ def as_folder(path: Path, chosen: Path | None = None) -> Path:
     return target
 
 
+@alone()
 def _converted(path: Path, layout: Layout, donor: Path) -> Any:
     import diffusers
     from diffusers.utils import logging

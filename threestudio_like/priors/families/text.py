@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from ...engine.errors import ModelError
+from ...engine.turns import alone
 from ..text.concepts import add_vectors, in_tokens
 from ..text.embeddings import EmbeddingStore
 from ..text.packed import Text, TextLayout
@@ -334,6 +335,7 @@ class LibraryText(FamilyText):
         """The tokenizer of the language model; the dialogue around a prompt is not counted."""
         return {"tokenizer": self.tokens("tokenizer", self.length)}
 
+    @alone()
     def library(self) -> Any:
         """The pipeline with the text encoder."""
         import diffusers

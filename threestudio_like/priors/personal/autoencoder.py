@@ -12,6 +12,7 @@ import torch
 from ...engine.errors import ModelError
 from ...engine.output import new_folder, write_file
 from ...engine.places import cache_folder
+from ...engine.turns import alone
 from ..families.autoencoder import KINDS, latents_of_kind
 from ..families.parts import PICKLES, check_class, shapes_in
 from ..families.records import AutoencoderRecord
@@ -70,6 +71,7 @@ def autoencoder_folder(chosen: Path, model: Path) -> Path:
     raise ModelError(what, where, "Give the folder or the .safetensors file of an autoencoder")
 
 
+@alone()
 def _of_file(path: Path, model: Path) -> Path:
     keys = shapes_in([path])
     if not any(k.startswith(("encoder.", "first_stage_model.encoder.")) for k in keys):

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from ...engine.errors import ModelError
+from ...engine.turns import alone
 from ..families.parts import shapes_in, weight_files
 from ..model_files import read_json
 from .change import change_of
@@ -183,6 +184,7 @@ def _misses(grouped: Grouped, targets: Targets) -> bool:
     return any(layer not in known for layer in grouped.get(DENOISER, {}))
 
 
+@alone()
 def _converted(file: TensorFile, targets: Targets) -> TensorFile | None:
     """The file in diffusers' names by its own conversion; None where that knows nothing of it.
     Raises ModelError where the conversion would lose DoRA's scales."""

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 
 from ...engine.errors import ModelError
+from ...engine.turns import alone
 from ..model_files import read_json
 from .prompts import Prompts, PromptSegmenter
 from .segmenter import Segmenter
@@ -65,6 +66,7 @@ class TransformersRemover(Segmenter):
         ModelError: the model is missing, damaged, or of another kind.
     """
 
+    @alone()
     def __init__(self, folder: Path, name: str = "") -> None:
         config = read_config(folder)
         kind = remover_kind(config, folder)
@@ -107,6 +109,7 @@ class TransformersRemover(Segmenter):
         return whole[0, 0].clamp(0, 1).float().numpy()
 
 
+@alone()
 def _processor(folder: Path) -> Any:
     """The library's own preparation of pictures; without torchvision where that is missing."""
     import transformers
@@ -131,6 +134,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return read_json(path)
 
 
+@alone()
 def remover_kind(config: dict[str, Any], folder: Path) -> str:
     """The class of transformers that reads a model. Raises ModelError, in one line, where it is
     another kind, or brings programs of its own."""

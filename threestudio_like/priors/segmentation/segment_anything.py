@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 
 from ...engine.errors import ModelError
 from ...engine.places import user_path
+from ...engine.turns import alone, working
 from ..model_files import read_json
 from ..registry import EMBEDDED, SEGMENTERS, embedded_folder, find_model
 from .prompts import Masks, Prompts, PromptSegmenter
@@ -52,6 +53,7 @@ class TransformersSam(PromptSegmenter):
         ModelError: the model is missing, damaged, or of another kind.
     """
 
+    @alone()
     def __init__(self, folder: Path, name: str = "") -> None:
         if not (folder / "config.json").is_file():
             raise ModelError(
@@ -211,6 +213,7 @@ class OriginalSam(PromptSegmenter):
 
 
 @lru_cache(maxsize=2)
+@working()
 def load_segmenter(name: str) -> PromptSegmenter:
     """Load a segmenter: "toybox", a transformers folder, an original checkpoint (.pth), a name
     ("sam-vit-base", "sam2.1-tiny", …) or a hub id.

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ...engine.errors import ConfigError, ModelError, VocabularyError
+from ...engine.turns import alone
 from .tokens import phrase_spans
 
 LONGEST = 1 << 16
@@ -19,6 +20,7 @@ FEWEST = 3
 """Tokens of the shortest text: its beginning, a word, its end."""
 
 
+@alone()
 def load_tokenizer(folder: Path, part: str = "tokenizer") -> Any:
     """The tokenizer in a part of a model folder, of the class that its tokenizer_config.json names.
     Nothing is asked of the network.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...engine.errors import ConfigError, ModelError
+from ...engine.turns import alone
 from ..registry import embedded_folder
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|<[^<>\s]+>", re.UNICODE)
@@ -84,6 +85,7 @@ def word_columns(tokenizer: Any, prompt: str, words: str) -> list[int]:
     return kept
 
 
+@alone()
 def tokenizer_of(folder: Path | None = None) -> Any:
     """The tokenizer of the embedded models, or of a folder."""
     from transformers import CLIPTokenizer

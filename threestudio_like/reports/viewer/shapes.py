@@ -138,8 +138,9 @@ def point_cloud(path: Path) -> Asset | None:
     """The points of a PLY without faces; None for any other file."""
     if path.suffix.lower() != ".ply":
         return None
-    found = read_points(path)
-    return None if found is None else Asset({"points": found})
+    notes: list[str] = []
+    found = read_points(path, notes)
+    return None if found is None else Asset({"points": found}, notes=notes)
 
 
 def light_scene(server: ViewerServer) -> None:

@@ -19,7 +19,8 @@ def run_state(folder: Path) -> dict[str, Any]:
     [[step, value]]), the last messages, whether the run has ended, and the folders of the runs
     within it that have (`made`).
     """
-    events = read_events(folder / "events.jsonl")
+    told: list[str] = []
+    events = read_events(folder / "events.jsonl", told)
     begin: dict[str, Any] = next((e for e in events if e["event"] == "begin"), {})
     stages: dict[str, dict[str, Any]] = {}
     curves: dict[str, list[list[float]]] = {}
@@ -61,7 +62,7 @@ def run_state(folder: Path) -> dict[str, Any]:
         "folder": str(folder),
         "seconds": events[-1]["t"] if events else 0.0,
         "stages": stages,
-        "said": messages[-12:],
+        "said": [*messages[-12:], *told],
         "curves": {k: v[:: max(1, len(v) // LONGEST_CURVE)] for k, v in curves.items()},
         "paused": next(
             (e["event"] == "pause" for e in reversed(events) if e["event"] in PAUSES), False

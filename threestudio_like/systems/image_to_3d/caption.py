@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ...engine.errors import ModelError
+from ...engine.turns import alone
 from ...priors.framing import cut
 from ...priors.model_files import read_json
 from ...priors.networks.contrastive import BACKGROUND, Contrastive
@@ -77,12 +78,13 @@ def load_captioner(name: str) -> tuple[Any, Any, dict[str, Any]]:
     folder or a hub id. Raises ModelError."""
     folder = find_model(name, {}, "--captioner", file="config.json")
     try:
-        from transformers import AutoModelForImageTextToText, AutoTokenizer
+        with alone():
+            from transformers import AutoModelForImageTextToText, AutoTokenizer
 
-        model: Any = AutoModelForImageTextToText.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True
-        )
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            model: Any = AutoModelForImageTextToText.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True
+            )
+            tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         facts = read_json(folder / "preprocessor_config.json")
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ...engine.errors import ConfigError, ModelError
+from ...engine.turns import alone
 from ...meshes.frames import UNITS
 from .maps import DepthMap
 from .photo import Photo
@@ -118,11 +119,12 @@ def load_normal_model(name: str) -> Any:
 
     folder = find_model(name, {}, "--normal", file="model_index.json")
     try:
-        from diffusers import MarigoldNormalsPipeline
+        with alone():
+            from diffusers import MarigoldNormalsPipeline
 
-        pipeline = MarigoldNormalsPipeline.from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True
-        )
+            pipeline = MarigoldNormalsPipeline.from_pretrained(
+                str(folder), local_files_only=True, use_safetensors=True
+            )
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise ModelError(

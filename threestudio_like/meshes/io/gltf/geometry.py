@@ -12,7 +12,7 @@ from ...mesh import Mesh
 from .accessors import Accessors
 from .document import DRACO
 from .materials import texture_transform
-from .normals import mirrors
+from .normals import mirrors, normals_differ, own_normals, unmorphed
 from .read import Reader
 from .source import (
     GltfSource,
@@ -30,7 +30,8 @@ from .write import colour_rows, unit_normals
 class GeometryChange:
     """How a mesh differs from the one that was read: its corners (vertices and faces), the places
     of its vertices, the layout of its texture coordinates, its vertex colours, and whether those
-    are gone; carried: whether it has other texture coordinates in the layout of the file."""
+    are gone; carried: whether it has other texture coordinates in the layout of the file; normals:
+    whether it has other normals."""
 
     corners: bool
     moved: bool
@@ -38,12 +39,14 @@ class GeometryChange:
     uncoloured: bool
     recoloured: bool = False
     carried: bool = False
+    normals: bool = False
 
     @property
     def any(self) -> bool:
         """Whether anything differs."""
         coloured = self.uncoloured or self.recoloured
-        return self.corners or self.moved or self.uv or self.carried or coloured
+        shaped = self.corners or self.moved or self.normals
+        return shaped or self.uv or self.carried or coloured
 
 
 def geometry_change(
@@ -75,6 +78,7 @@ def geometry_change(
         uncoloured=uncoloured,
         recoloured=recoloured,
         carried=carried,
+        normals=normals_differ(mesh, before, motion),
     )
 
 
@@ -116,25 +120,19 @@ class GeometryPatch:
         coordinates now stands, or None if that is where it was or is gone."""
         ref = self.source.refs[name]
         before = self.reader.primitives(ref.place.mesh)[ref.primitive]
-        faces = mesh.faces[:, ::-1] if self._mirrored(ref, mesh) else mesh.faces
         known = has_origin(mesh)
-        if change.corners and known:
-            assert mesh.origin is not None
-            self._gather(row, before, mesh.origin)
-        elif change.corners:
-            row["attributes"] = {}
-            row.pop("targets", None)
-            row.pop("extensions", None)
-        if change.corners:
-            kind = np.uint16 if len(mesh.vertices) < 65535 else np.uint32
-            index = faces.reshape(-1, 1).astype(kind)
-            row["indices"] = self.accessors.put(index, old=row.get("indices"), indices=True)
-            row.pop("mode", None)
+        self._corners(row, ref, before, mesh=mesh, change=change)
         if change.moved:
-            self._move(row, ref, mesh, normals="NORMAL" in before["attributes"] or not known)
+            self._move(row, ref, mesh)
+        stated = "NORMAL" in before["attributes"] or not known
+        if change.normals or (change.moved and stated):
+            self._normals(row, ref, mesh, moved=change.moved, name=name)
+        if change.moved or change.normals:
+            # Tangents belong to the positions and the normals that they were made for.
+            row["attributes"].pop("TANGENT", None)
         if change.uncoloured:
-            for name in [k for k in row["attributes"] if k.startswith("COLOR_")]:
-                del row["attributes"][name]
+            for key in [k for k in row["attributes"] if k.startswith("COLOR_")]:
+                del row["attributes"][key]
         elif mesh.colours is not None and (change.recoloured or (change.corners and not known)):
             row["attributes"]["COLOR_0"] = self.accessors.put(
                 colour_rows(mesh.colours), old=row["attributes"].get("COLOR_0")
@@ -142,6 +140,44 @@ class GeometryPatch:
         if change.carried:
             self._carry(row, before, mesh)
         return self._coordinates(row, mesh) if change.uv else None
+
+    def _corners(
+        self,
+        row: dict[str, Any],
+        ref: PrimitiveRef,
+        before: dict[str, Any],
+        mesh: Mesh,
+        change: GeometryChange,
+    ) -> None:
+        """Give a primitive the vertices and the faces of a mesh, where its row says others."""
+        origin = self._copies(before, mesh, change)
+        if origin is not None:
+            self._gather(row, before, origin)
+        elif change.corners:
+            row["attributes"] = {}
+            row.pop("targets", None)
+            row.pop("extensions", None)
+        else:
+            return
+        faces = mesh.faces[:, ::-1] if self._mirrored(ref, mesh) else mesh.faces
+        kind = np.uint16 if len(mesh.vertices) < 65535 else np.uint32
+        index = faces.reshape(-1, 1).astype(kind)
+        row["indices"] = self.accessors.put(index, old=row.get("indices"), indices=True)
+        row.pop("mode", None)
+
+    def _copies(
+        self, before: dict[str, Any], mesh: Mesh, change: GeometryChange
+    ) -> np.ndarray | None:
+        """Of every vertex (V,) of a mesh the one of the file that it is a copy of, where those of
+        the file do not stay as they are; None where they do, or where that is not known."""
+        if change.corners or has_origin(mesh):
+            # A surface without normals was read with a vertex for each corner.
+            return mesh.origin if has_origin(mesh) else None
+        if self.reader.opened(before) is not None:
+            # What a Draco stream has counts before all else that a primitive says, so that a
+            # change of one attribute takes all of them out of it.
+            return np.arange(len(mesh.vertices))
+        return None
 
     def _mirrored(self, ref: PrimitiveRef, mesh: Mesh) -> bool:
         """Whether its node turns over the faces that the file has of a mesh."""
@@ -188,45 +224,56 @@ class GeometryPatch:
             if not row["extensions"]:
                 del row["extensions"]
 
-    def _move(self, row: dict[str, Any], ref: PrimitiveRef, mesh: Mesh, normals: bool) -> None:
-        """Set the positions of a primitive, and its normals, from those of the world."""
-        matrix = self._placement(ref, mesh)
-        if matrix.ndim == 3 and has_origin(mesh):
-            matrix = matrix[mesh.origin]
+    def _move(self, row: dict[str, Any], ref: PrimitiveRef, mesh: Mesh) -> None:
+        """Set the positions of a primitive from those of the world."""
+        matrix = self._own_placement(ref, mesh)
         back = np.linalg.inv(self.motion @ self.source.motion)
         world = mesh.vertices.astype(np.float64) @ back[:3, :3].T + back[:3, 3]
-        linear = matrix[..., :3, :3]
-        inverse = np.linalg.pinv(linear)
+        inverse = np.linalg.pinv(matrix[..., :3, :3])
         points = world - matrix[..., :3, 3]
-        local = points @ inverse.T if linear.ndim == 2 else np.einsum("vij,vj->vi", inverse, points)
-        local = self._unmorphed(ref, mesh, local)
+        local = points @ inverse.T if matrix.ndim == 2 else np.einsum("vij,vj->vi", inverse, points)
+        local = local - self._morph(ref, mesh, "POSITION")
         row["attributes"]["POSITION"] = self.accessors.put(
             local.astype(np.float32), old=row["attributes"].get("POSITION"), bounds=True
         )
-        if normals and mesh.normals is not None:
-            turned = unit_normals(mesh).astype(np.float64) @ back[:3, :3].T
-            own = turned @ linear if linear.ndim == 2 else np.einsum("vij,vi->vj", linear, turned)
-            length = np.linalg.norm(own, axis=1, keepdims=True)
-            # What has no direction points up.
-            own = np.where(length > 1e-30, own / np.maximum(length, 1e-30), [0.0, 1.0, 0.0])
-            row["attributes"]["NORMAL"] = self.accessors.put(
-                own.astype(np.float32), old=row["attributes"].get("NORMAL")
-            )
-        row["attributes"].pop("TANGENT", None)
 
-    def _unmorphed(self, ref: PrimitiveRef, mesh: Mesh, points: np.ndarray) -> np.ndarray:
-        """Points without what the default weights of the morph targets add."""
+    def _normals(
+        self, row: dict[str, Any], ref: PrimitiveRef, mesh: Mesh, moved: bool, name: str
+    ) -> None:
+        """Set the normals of a primitive from those of the world."""
+        mesh = own_normals(mesh, self.source.meshes[name], self.motion, moved)
+        linear = self._own_placement(ref, mesh)[..., :3, :3]
+        back = np.linalg.inv(self.motion @ self.source.motion)
+        turned = unit_normals(mesh).astype(np.float64) @ back[:3, :3].T
+        own = turned @ linear if linear.ndim == 2 else np.einsum("vij,vi->vj", linear, turned)
+        change = self._morph(ref, mesh, "NORMAL")
+        if isinstance(change, np.ndarray):
+            own = unmorphed(_unit(own), change)
+        row["attributes"]["NORMAL"] = self.accessors.put(
+            _unit(own).astype(np.float32), old=row["attributes"].get("NORMAL")
+        )
+
+    def _own_placement(self, ref: PrimitiveRef, mesh: Mesh) -> np.ndarray:
+        """What maps the vertices of a mesh, before their node places them, to the world: (4, 4), or
+        of a skinned mesh (V, 3, 4)."""
+        matrix = self._placement(ref, mesh)
+        return matrix[mesh.origin] if matrix.ndim == 3 and has_origin(mesh) else matrix
+
+    def _morph(self, ref: PrimitiveRef, mesh: Mesh, name: str) -> np.ndarray | float:
+        """What the default weights of the morph targets add to the vertices of a mesh (V, 3); zero
+        where there is nothing."""
         primitive = self.reader.primitives(ref.place.mesh)[ref.primitive]
         targets = primitive.get("targets", [])
         weights = self.reader.scene.morph_weights(ref.place.node, ref.place.mesh, len(targets))
+        total: np.ndarray | float = 0.0
         for target, weight in zip(targets, weights):
-            if weight and "POSITION" in target:
-                change = self.source.file.accessor(target["POSITION"], (3,))
-                if mesh.origin is not None and len(mesh.origin) == len(points):
+            if weight and name in target:
+                change = self.source.file.accessor(target[name], (3,))
+                if has_origin(mesh):
                     change = change[mesh.origin]
-                if len(change) == len(points):
-                    points = points - weight * change
-        return points
+                if len(change) == len(mesh.vertices):
+                    total = total + weight * change
+        return total
 
     def _carry(self, row: dict[str, Any], before: dict[str, Any], mesh: Mesh) -> None:
         """Set a mesh's texture coordinates in the set that its maps read, before their transform.
@@ -251,6 +298,12 @@ class GeometryPatch:
             shift = sets
         attributes["TEXCOORD_0"] = self.accessors.put(_flipped(mesh).astype(np.float32))
         return shift
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (V, 3) of length one; what has no direction points up."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.where(length > 1e-30, vectors / np.maximum(length, 1e-30), [0.0, 1.0, 0.0])
 
 
 def _flipped(mesh: Mesh) -> np.ndarray:

@@ -38,7 +38,7 @@ class Patched:
 
 def patch(asset: Asset, source: GltfSource) -> Patched:
     """The file of `source` with what the asset changed: base colours, texture coordinates,
-    positions, materials, removed parts, variants, the frame."""
+    positions, normals, materials, removed parts, variants, the frame."""
     return _Patch(asset, source).run()
 
 
@@ -136,7 +136,7 @@ class _Patch:
         mesh = edit.mesh
         shape = (
             None if not change.corners else (mesh.faces.tobytes(), _bytes(mesh.origin)),
-            name if change.moved else None,
+            name if change.moved or change.normals else None,
             _bytes(mesh.uv) if change.uv else None,
             _bytes(mesh.colours) if change.recoloured else change.uncoloured,
         )

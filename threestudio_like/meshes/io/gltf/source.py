@@ -154,6 +154,10 @@ class GltfSource:
                 yield name
             known.add(shape)
 
+    def as_read(self) -> dict[str, Mesh]:
+        """The meshes that the file has, by name."""
+        return self.meshes
+
     def unkept(self, asset: Asset) -> list[Feature]:
         """What even a patch of the file cannot keep, with the meshes as `asset` has them now."""
         lost: dict[str, dict[str, None]] = {}
@@ -164,8 +168,9 @@ class GltfSource:
             row = self.file.entry("meshes", ref.place.mesh)["primitives"][ref.primitive]
             attributes = row.get("attributes", {})
             if same_corners(mesh, before):
-                # Tangents of vertices that were moved one by one are not known.
-                if "TANGENT" in attributes and self._moved(asset, mesh, before):
+                # Tangents of vertices that were moved one by one, or have other normals, are not
+                # known.
+                if "TANGENT" in attributes and self._bent(asset, mesh, before):
                     lost.setdefault("tangents", {})[name] = None
                 continue
             for kind in self._changed(asset, mesh, before, row=row):
@@ -192,12 +197,21 @@ class GltfSource:
             if VARIANTS in _extensions(row):
                 yield "material variants"
         elif not self._moved(asset, mesh, before):
+            if "TANGENT" in attributes and self._bent(asset, mesh, before):
+                yield "tangents"
             return
         else:
             # Vertices between those of the file take them from the nearest.
             yield from (f"exact {kind}" for kind in kinds)
         if "TANGENT" in attributes:
             yield "tangents"
+
+    def _bent(self, asset: Asset, mesh: Mesh, before: Mesh) -> bool:
+        """Whether vertices of a mesh are elsewhere or have other normals than its file says."""
+        from .normals import normals_differ
+
+        motion = asset.motion @ np.linalg.inv(self.motion)
+        return self._moved(asset, mesh, before) or normals_differ(mesh, before, motion)
 
     def _moved(self, asset: Asset, mesh: Mesh, before: Mesh) -> bool:
         """Whether vertices of a mesh are elsewhere in the asset than its file says."""

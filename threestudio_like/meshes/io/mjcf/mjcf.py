@@ -204,5 +204,6 @@ MJCF = Format(
     write=write_mjcf,
     keeps=(
         EVERYTHING & {"parts", "placed objects", "textures", "materials", "texture coordinates"}
+        | {"changed normals"}
     ),
 )

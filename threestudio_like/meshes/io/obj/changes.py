@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...mesh import Asset, Mesh
+from ...surface.normals import differing, outward, unit
 from .source import ObjSource, Piece
 
 
@@ -28,6 +29,7 @@ class Change:
     moved: np.ndarray
     coloured: np.ndarray
     coordinates: bool
+    shaded: np.ndarray
 
     @property
     def corners(self) -> np.ndarray:
@@ -71,36 +73,29 @@ def _change(source: ObjSource, asset: Asset, name: str, mesh: Mesh, piece: Piece
     ):
         origin = None
     nothing = np.zeros(len(mesh.vertices), bool)
-    if origin is None:
+    lines = np.full(len(mesh.faces), -1)
+    if origin is not None:
+        origin = np.asarray(origin, np.int64)
+        lines = _lines(piece, origin[mesh.faces])
+    if origin is None or not (lines >= 0).any():
+        # Where nothing is left of its faces, its numbers of vertices mean nothing either.
         return Change(
             name,
-            mesh,
-            piece,
-            origin=None,
-            lines=np.full(len(mesh.faces), -1),
-            moved=nothing,
-            coloured=nothing,
-            coordinates=True,
-        )
-    origin = np.asarray(origin, np.int64)
-    lines = _lines(piece, origin[mesh.faces])
-    if not (lines >= 0).any():
-        # Nothing is left of its faces, so its numbers of vertices mean nothing either.
-        return Change(
-            name,
-            mesh,
+            mesh if mesh.normals is not None else mesh.with_normals(),
             piece,
             origin=None,
             lines=lines,
             moved=nothing,
             coloured=nothing,
             coordinates=True,
+            shaded=nothing,
         )
     moved = _moved(source, asset, mesh, old=old, origin=origin)
     coloured = nothing
     if not (mesh.colours is old.colours or _copied(mesh.colours, old.colours, origin)):
         coloured = ~nothing
     coordinates = not (mesh.uv is old.uv or _copied(mesh.uv, old.uv, origin))
+    mesh, shaded = _shaded(asset, mesh, piece, origin=origin, moved=bool(moved.any()))
     return Change(
         name,
         mesh,
@@ -110,7 +105,71 @@ def _change(source: ObjSource, asset: Asset, name: str, mesh: Mesh, piece: Piece
         moved=moved,
         coloured=coloured,
         coordinates=coordinates,
+        shaded=shaded,
     )
+
+
+def _shaded(
+    asset: Asset, mesh: Mesh, piece: Piece, origin: np.ndarray, moved: bool
+) -> tuple[Mesh, np.ndarray]:
+    """A mesh with the normals that it is to have, and the vertices (V,) bool at which the file says
+    others."""
+    stated, old = piece.corners[origin, 2] >= 0, piece.mesh
+    assert old.normals is not None
+    linear = asset.motion[:3, :3]
+    before = unit(old.normals[origin] @ linear.T).astype(np.float32)
+    if mesh.normals is None:
+        if not stated.any():
+            return mesh, stated
+        if moved or np.array_equal(origin[mesh.faces], old.faces):
+            mesh = mesh.with_normals()
+        else:
+            mesh = replace(mesh, normals=before)
+            sign = np.where(_turned_over(mesh, old, origin), -1, 1).astype(np.float32)
+            mesh = replace(mesh, normals=before * sign[:, None])
+    assert mesh.normals is not None
+    differs = differing(mesh.normals, before)
+    if not stated.any() and differs.any():
+        # A file without normals has those of its faces, which turn over and move with them.
+        turned = _turned_over(replace(mesh, normals=before), old, origin)
+        differs[turned] = differing(mesh.normals[turned], -before[turned])
+        if moved:
+            differs &= _unlike(
+                mesh, replace(old, vertices=old.vertices[origin]), old.normals[origin]
+            )
+    if moved and stated.any() and not stated.all():
+        # Of corners without normals a reader would make others, now that they are elsewhere.
+        differs |= ~stated
+    return mesh, differs
+
+
+def _unlike(mesh: Mesh, old: Mesh, normals: np.ndarray) -> np.ndarray:
+    """Vertices (V,) bool whose normals do not stand to the faces about them as `normals` (V, 3)
+    stand to those faces on the vertices of another mesh."""
+    assert mesh.normals is not None
+
+    def stand(points: np.ndarray, own: np.ndarray) -> np.ndarray:
+        corner = points.astype(np.float64)[mesh.faces]
+        one, two = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
+        axes = [unit(v)[:, None] for v in (one, two, np.cross(one, two))]
+        given = unit(own.astype(np.float64))[mesh.faces]
+        return np.stack([(given * axis).sum(2) for axis in axes], 2)
+
+    gap = np.abs(stand(mesh.vertices, mesh.normals) - stand(old.vertices, normals)).max(2)
+    out = np.zeros(len(mesh.vertices), bool)
+    # The direction of an edge is known as well as its ends.
+    out[mesh.faces[gap > 1e-4]] = True
+    return out
+
+
+def _turned_over(mesh: Mesh, old: Mesh, origin: np.ndarray) -> np.ndarray:
+    """Vertices (V,) bool with the normals of the file whose faces have been turned away from
+    them."""
+    assert mesh.normals is not None
+    assert old.normals is not None
+    there = outward(old.normals, old.vertices, old.faces)[origin] > 0
+    away: np.ndarray = outward(mesh.normals, mesh.vertices, mesh.faces) < 0
+    return there & away
 
 
 def _copied(new: np.ndarray | None, old: np.ndarray | None, origin: np.ndarray) -> bool:

@@ -42,7 +42,10 @@ def unkept(source: ObjSource, asset: Asset) -> list[Feature]:
     out = [f for f in features(replace(asset, source=None)) if f.kind not in OBJ.keeps]
     found = changes(source, asset)
     anew = tuple(c.name for c in found if c.origin is None)
-    cut = tuple(c.name for c in found if _has_polygons(c) and _as_triangles(c))
+    geometry = _Geometry(source, asset, Edits(source.statements), found=found)
+    cut = tuple(
+        c.name for k, c in enumerate(found) if _has_polygons(c) and geometry.as_triangles(k, c)
+    )
     if cut:
         out.append(Feature("polygons", cut))
     known = {f.kind for f in source.features()}
@@ -54,13 +57,6 @@ def unkept(source: ObjSource, asset: Asset) -> list[Feature]:
 
 def _has_polygons(change: Change) -> bool:
     return len(np.unique(change.piece.lines)) < len(change.piece.lines)
-
-
-def _as_triangles(change: Change) -> bool:
-    """Whether faces of the mesh are written as triangles."""
-    if change.origin is None or change.coordinates:
-        return True
-    return len(change.complete) < len(np.unique(change.lines))
 
 
 def _turn(source: ObjSource, asset: Asset, edits: Edits) -> None:
@@ -116,11 +112,25 @@ class _Geometry:
         self.before = [0, 0, 0]
         self.extra = [0, 0, 0]
         """Lines of each table behind the end of the file."""
-        owner = np.full(self.tables[0], -1, np.int64)
-        for k, change in enumerate(found):
-            used = np.unique(change.piece.corners[:, 0])
+        self.owner = [self._owners(column) for column in range(3)]
+
+    def _owners(self, column: int) -> np.ndarray:
+        """Of every line of a table the number of the mesh that uses it, -1 for none, -2 for
+        several."""
+        owner = np.full(self.tables[column], -1, np.int64)
+        for k, change in enumerate(self.found):
+            used = np.unique(change.piece.corners[:, column])
+            used = used[used >= 0]
             owner[used] = np.where(owner[used] == -1, k, -2)
-        self.owner = owner
+        return owner
+
+    def as_triangles(self, number: int, change: Change) -> bool:
+        """Whether faces of a mesh are written as triangles."""
+        if change.origin is None or change.coordinates:
+            return True
+        if any(rows is not None for _, rows in self._numbers(number, change)):
+            return True
+        return len(change.complete) < len(np.unique(change.lines))
 
     def remove(self, asset: Asset) -> None:
         """Leave out the faces of meshes that are gone."""
@@ -173,36 +183,47 @@ class _Geometry:
         v, t, n = change.corners.astype(np.int64).T
         out: list[tuple[np.ndarray, np.ndarray | None]] = [(v, None), (t, None), (n, None)]
         differs = change.moved | change.coloured
-        if differs.any() and not self._in_place(number, v, differs, positions=positions):
+        if differs.any() and not self._in_place(number, 0, v, rows=positions, differs=differs):
             first, inverse = distinct(positions[differs])
             v = v.copy()
             v[differs] = -2 - inverse
             out[0] = (v, positions[differs][first])
         if change.coordinates:
             out[1] = all_new(mesh.uv)
-        if change.moved.any() and (n >= 0).any():
-            out[2] = all_new(mesh.normals)
+        normals, differs = mesh.normals, change.shaded
+        if (
+            normals is not None
+            and differs.any()
+            and not ((n >= 0).all() and self._in_place(number, 2, n, rows=normals, differs=differs))
+        ):
+            out[2] = all_new(normals)
         return out
 
     def _in_place(
-        self, number: int, v: np.ndarray, differs: np.ndarray, positions: np.ndarray
+        self, number: int, column: int, own: np.ndarray, rows: np.ndarray, differs: np.ndarray
     ) -> bool:
-        """Write other positions into the lines of the vertices, where no other mesh and no other
-        vertex needs them as they were."""
-        if (self.owner[v[differs]] != number).any():
+        """Write other positions or normals into the lines of the vertices, where no other mesh and
+        no other vertex needs them as they were.
+
+        Args:
+            own: of every vertex (V,) its line of the table. rows: of every vertex what it is to
+                say. differs: the vertices (V,) bool whose line says something else.
+        """
+        if (self.owner[column][own[differs]] != number).any():
             return False
-        used, first, inverse = np.unique(v, return_index=True, return_inverse=True)
+        used, first, inverse = np.unique(own, return_index=True, return_inverse=True)
         whole = differs[first][inverse] == differs
-        if not whole.all() or not (positions[first][inverse][differs] == positions[differs]).all():
+        if not whole.all() or not (rows[first][inverse][differs] == rows[differs]).all():
             return False
-        lines = self.source.statements.table_lines[0]
+        statements, key = self.source.statements, ("v", "vt", "vn")[column]
+        lines = statements.table_lines[column]
         for k in np.flatnonzero(differs[first]).tolist():
-            row = positions[first[k] : first[k] + 1]
-            if max(row.shape[1], self.source.statements.tables[0].shape[1]) >= 6:
+            row = rows[first[k] : first[k] + 1]
+            if column == 0 and max(row.shape[1], statements.tables[0].shape[1]) >= 6:
                 self.edits.replace(int(lines[used[k]]), table_text("v", row))
             else:
-                text = table_text("v", row)[2:-1]
-                self.edits.keep_words(int(lines[used[k]]), "v", text, count=3)
+                text = table_text(key, row)[len(key) + 1 : -1]
+                self.edits.keep_words(int(lines[used[k]]), key, text, count=3)
         return True
 
     def _placed(self, column: int, numbers: tuple[np.ndarray, np.ndarray | None]) -> np.ndarray:

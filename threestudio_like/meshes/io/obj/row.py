@@ -13,6 +13,6 @@ OBJ = Format(
     suffixes=(".obj",),
     read=read_obj,
     write=write_obj,
-    keeps=PARTS | COLOURS | MAPS | LOOKUP | {"far origin"},
+    keeps=PARTS | COLOURS | MAPS | LOOKUP | {"far origin", "changed normals"},
     patches="obj",
 )

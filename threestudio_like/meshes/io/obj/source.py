@@ -112,6 +112,10 @@ class ObjSource:
                     ):
                         yield line.key
 
+    def as_read(self) -> dict[str, Mesh]:
+        """The meshes that the file has, by name."""
+        return {name: piece.mesh for name, piece in self.pieces.items()}
+
     def unkept(self, asset: Asset) -> list[Feature]:
         """What is lost of the parts that have to be written anew, and what no OBJ can hold."""
         from .patch import unkept

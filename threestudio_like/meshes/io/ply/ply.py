@@ -14,6 +14,7 @@ PLY = Format(
     write=write_ply,
     keeps=frozenset(
         {"textures", "texture coordinates", "vertex colours", "vertex alpha", "far origin"}
+        | {"changed normals"}
     ),
     psnr=20.0,
     also_loses=hidden_colours,

@@ -3,6 +3,7 @@ and the pictures that its comments name."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,20 +36,22 @@ OF_GAUSSIANS = "threestudio-like export FILE --to glb makes a mesh of them; view
 _COORDINATES = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
 
 
-def read_points(path: Path) -> Mesh | None:
+def read_points(path: Path, notes: list[str] | None = None) -> Mesh | None:
     """The points of a PLY without faces as a mesh without faces, with their colours; None for
-    anything else. Raises InputError."""
+    anything else. notes: gets what is left out, a line each. Raises InputError."""
+    told: list[str] = [] if notes is None else notes
     data, where = path.read_bytes(), str(path)
     header = read_header(data, where)
     if any(header.element(name) is not None for name in ("face", "tristrips")):
         return None
-    vertex = read_columns(data, header, where).get("vertex", {})
+    vertex = read_columns(data, header, where, told).get("vertex", {})
     if "f_dc_0" in vertex and "scale_0" in vertex:
         return None
     points, _ = near_origin(positions(vertex, where))
     if not len(points) or not np.isfinite(points).all():
         raise InputError("holds no points, or some that are not numbers", where, REPAIR)
-    return Mesh(points, np.zeros((0, 3), np.int32), colours=_colours(vertex, []))
+    note_others(header, told, {"vertex": {"x", "y", "z"} | _HUES})
+    return Mesh(points, np.zeros((0, 3), np.int32), colours=_colours(vertex, told))
 
 
 def read_ply(path: Path, textures: bool = True) -> Asset:
@@ -74,17 +77,23 @@ def read_ply(path: Path, textures: bool = True) -> Asset:
     mesh, owner = polygons.onto(mesh, where, notes)
     asset = Asset({}, offset=offset, notes=notes, polygons=bool((polygons.sizes > 3).any()))
     _dress(asset, mesh, polygons.pictures(owner), header=header, path=path, textures=textures)
-    _note_others(header, asset.notes)
+    note_others(header, asset.notes)
     return asset
 
 
-def _note_others(header: Header, notes: list[str]) -> None:
-    """Tell which elements and properties are left out."""
-    others = [element.name for element in header.elements if element.name not in _READ]
+def note_others(
+    header: Header, notes: list[str], read: Mapping[str, Collection[str]] = _READ
+) -> None:
+    """Tell which elements and properties are left out.
+
+    Args:
+        read: element -> its properties that are read.
+    """
+    others = [element.name for element in header.elements if element.name not in read]
     if others:
         notes.append(f"elements that are left out: {listed(others)}")
     for element in header.elements:
-        known = _READ.get(element.name)
+        known = read.get(element.name)
         others = [p.name for p in element.properties if known is not None and p.name not in known]
         if others:
             notes.append(f'properties of "{element.name}" that are left out: {listed(others)}')

@@ -12,7 +12,7 @@ import numpy as np
 
 from ....engine.errors import InputError
 from ..ply.data import read_columns, read_header
-from ..ply.reading import stacked
+from ..ply.reading import note_others, stacked
 from .splats import Splats
 
 _REPAIR = "Export it again from the program that made it"
@@ -53,7 +53,8 @@ def write_splat_ply(splats: Splats) -> bytes:
 def read_splat_ply(data: bytes, where: str) -> Splats:
     """Read a PLY of 3D Gaussians, text or binary. Raises InputError."""
     header = read_header(data, where)
-    vertex = read_columns(data, header, where).get("vertex", {})
+    notes: list[str] = []
+    vertex = read_columns(data, header, where, notes).get("vertex", {})
 
     def columns(*names: str) -> np.ndarray:
         found = stacked(vertex, names, np.float32)
@@ -75,6 +76,10 @@ def read_splat_ply(data: bytes, where: str) -> Splats:
     positions = columns("x", "y", "z")
     bands = rest // 3
     more = columns(*(f"f_rest_{i}" for i in range(rest))) if rest else np.zeros((len(positions), 0))
+    note_others(header, notes, {"vertex": _names(bands)})
+    normals = stacked(vertex, ("nx", "ny", "nz"))
+    if normals is not None and normals.any():
+        notes.append("normals are left out: Gaussians have none")
     return Splats(
         positions,
         columns("scale_0", "scale_1", "scale_2"),
@@ -84,4 +89,5 @@ def read_splat_ply(data: bytes, where: str) -> Splats:
         harmonics=np.ascontiguousarray(
             more.reshape(len(positions), 3, bands).transpose(0, 2, 1), np.float32
         ),
+        notes=tuple(notes),
     ).turned()

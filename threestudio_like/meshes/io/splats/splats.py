@@ -24,7 +24,8 @@ class Splats:
 
     positions (N, 3); log_scales (N, 3); rotations (N, 4) quaternions, w first; logits (N,) of the
     opacities; colours (N, 3) and harmonics (N, K - 1, 3), K = 1, 4, 9 or 16, coefficients of the
-    real spherical harmonics in the published order. All float32.
+    real spherical harmonics in the published order. All float32. notes: what a reader left out, a
+    line each.
     """
 
     positions: np.ndarray
@@ -33,6 +34,7 @@ class Splats:
     logits: np.ndarray
     colours: np.ndarray
     harmonics: np.ndarray
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -55,6 +57,7 @@ class Splats:
             self.logits,
             self.colours,
             harmonics=self.harmonics * flips,
+            notes=self.notes,
         )
 
     def checked(self, where: str) -> Splats:

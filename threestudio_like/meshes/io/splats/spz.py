@@ -27,6 +27,8 @@ COLOUR = 0.15
 _REPAIR = "Export it again from the program that made it"
 _HEADER = "<IIIBBBB"
 _BANDS = (0, 3, 8, 15)
+_SOFTENED = 1
+"""The flag of Gaussians that were made with a filter of one pixel."""
 
 
 def _byte(values: np.ndarray) -> bytes:
@@ -94,8 +96,9 @@ def _first_three(packed: np.ndarray) -> np.ndarray:
     return np.concatenate([real[:, None], own], 1).astype(np.float32)
 
 
-def _unzipped(data: bytes, where: str) -> tuple[bytes, tuple[int, ...]]:
-    """The bytes behind the header, and its numbers. Raises InputError."""
+def _unzipped(data: bytes, where: str) -> tuple[bytes, tuple[int, ...], bool]:
+    """The bytes behind the header, its numbers, and whether there are more bytes than those of the
+    Gaussians that it counts. Raises InputError."""
     unzip = zlib.decompressobj(31)
     try:
         head = unzip.decompress(data, 16)
@@ -116,14 +119,22 @@ def _unzipped(data: bytes, where: str) -> tuple[bytes, tuple[int, ...]]:
         body = unzip.decompress(unzip.unconsumed_tail, size) if size else b""
         if len(body) < size:
             raise ValueError("it is cut off")
+        more = bool(unzip.decompress(unzip.unconsumed_tail, 1))
     except (zlib.error, ValueError, struct.error) as error:
         raise InputError(f"is no SPZ that can be read ({error})", where, _REPAIR) from None
-    return body, (version, count, degree, bits, flags)
+    return body, (version, count, degree, bits, flags), more
 
 
 def read_spz(data: bytes, where: str) -> Splats:
     """Read an SPZ of version 2 or 3. Raises InputError."""
-    body, (version, count, degree, bits, _) = _unzipped(data, where)
+    body, (version, count, degree, bits, flags), more = _unzipped(data, where)
+    notes = []
+    if flags & _SOFTENED:
+        notes.append("that it was made for softened edges (antialiased) is left out")
+    if flags & ~_SOFTENED:
+        notes.append(f"flags of its header that are not known are left out: {flags & ~_SOFTENED}")
+    if more:
+        notes.append("there is more than the Gaussians that its header counts: left out")
     at = 0
 
     def take(width: int) -> np.ndarray:
@@ -150,4 +161,5 @@ def read_spz(data: bytes, where: str) -> Splats:
         np.log(opacity / (1 - opacity)).astype(np.float32),
         colours.astype(np.float32),
         harmonics=((bands.astype(np.float32) - 128) / 128).astype(np.float32),
+        notes=tuple(notes),
     )

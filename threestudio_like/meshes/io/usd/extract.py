@@ -17,6 +17,7 @@ import numpy as np
 
 from ....engine.output import write_file
 from ..limits import LARGEST_COUNT
+from ..sources.text import MARK, without_mark
 from .shading import Shading
 
 _MOST_LAYERS = 1000
@@ -68,6 +69,8 @@ class _Extraction:
         self.parts: list[dict[str, Any]] = []
         self.notes: dict[str, int] = {}
         self.corners = 0
+        self.texts: list[Any] = []
+        """Layers that live in memory, so that composition finds them."""
 
     def description(self) -> dict[str, Any]:
         from pxr import Usd, UsdGeom
@@ -98,7 +101,7 @@ class _Extraction:
             seen.add(name)
             if len(seen) > _MOST_LAYERS:
                 raise Refused("is made of too many files")
-            layer = Sdf.Layer.FindOrOpen(name)
+            layer = self._layer(name)
             if layer is None:
                 if name == str(self.source):
                     raise Refused("is damaged")
@@ -114,6 +117,22 @@ class _Extraction:
                 if "://" in path or not (root / outer).resolve().is_relative_to(root):
                     raise Refused(f'points out of its folder: "{path[:60]}"')
                 todo.append(full)
+
+    def _layer(self, name: str) -> Any:
+        """The layer of a file; None where there is none. The library refuses a byte order mark,
+        which editors of Windows put before a text, so that such a text stands for its file."""
+        from pxr import Sdf
+
+        data = Path(name).read_bytes() if Path(name).is_file() else b""
+        if not data.startswith(MARK):
+            return Sdf.Layer.FindOrOpen(name)
+        layer = Sdf.Layer.Find(name)
+        if layer is None:
+            kind = Sdf.FileFormat.FindByExtension(Path(name).suffix.lower())
+            layer = Sdf.Layer.New(kind, name)
+            layer.ImportFromString(without_mark(data).decode("utf-8", "replace"))
+            self.texts.append(layer)
+        return layer
 
     def _refuse_clips(self, layer: Any) -> None:
         """Clips of values name files that composition does not list."""

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ....engine.errors import ModelError
+from ....engine.turns import alone
 from ....renderers.cameras import Cameras
 from ...diffusion import CameraProtocol, Condition, PriorFacts
 from ...networks.attention import ViewAttention
@@ -126,6 +127,7 @@ class MVAdapterPrior(ViewPrior, StableDiffusionXLPrior):
     def _schedule(self) -> NoiseSchedule:
         return shifted(super()._schedule())
 
+    @alone()
     def _load_networks(self) -> None:
         DiffusersPrior._load_networks(self)
         self.processor = None
