@@ -625,9 +625,18 @@ def table_of(data: bytes, index: int) -> np.ndarray:
     kinds = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
     kind = np.dtype(kinds[row["componentType"]])
     width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}[row["type"]]
-    view = document["bufferViews"][row["bufferView"]]
-    stride = view.get("byteStride", kind.itemsize * width)
-    begin = view.get("byteOffset", 0) + row.get("byteOffset", 0)
-    return np.stack(
-        [np.frombuffer(binary, kind, width, begin + k * stride) for k in range(row["count"])]
-    )
+
+    def rows(place: Document, kind: np.dtype, width: int, count: int) -> np.ndarray:
+        view = document["bufferViews"][place["bufferView"]]
+        stride = view.get("byteStride", kind.itemsize * width)
+        begin = view.get("byteOffset", 0) + place.get("byteOffset", 0)
+        return np.stack(
+            [np.frombuffer(binary, kind, width, begin + k * stride) for k in range(count)]
+        )
+
+    values = rows(row, kind, width, row["count"])
+    if sparse := row.get("sparse"):
+        which = np.dtype(kinds[sparse["indices"]["componentType"]])
+        places = rows(sparse["indices"], which, 1, sparse["count"])[:, 0]
+        values[places] = rows(sparse["values"], kind, width, sparse["count"])
+    return values
