@@ -263,8 +263,8 @@ def _torn(
     solid = length > 1e-3 * length.mean()
     most = float((step[solid] / length[solid]).max()) if solid.any() else np.inf
     length, step = steps(new, values)
-    torn: np.ndarray = (step > 2 * most * length + 1e-4).any(1)
-    return torn
+    torn = np.any(step > 2 * most * length + 1e-4, axis=1)
+    return np.asarray(torn)
 
 
 def _rows_of(label: np.ndarray) -> dict[int, np.ndarray]:
