@@ -329,3 +329,38 @@ def test_one_picture_painted_on_two_parts_is_there_once(tmp_path):
     assert unnamed(written) == (0, 0, 0)
     again = Asset.load(tmp_path / "out.glb")
     assert all(np.array_equal(again.meshes[k].texture, paint) for k in textured)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TGA"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_kinds_that_gltf_does_not_have_come_in_as_png(tmp_path, kind, beside):
+    """Whether a map or a further picture of an extension, embedded or in a file beside."""
+    glb, shown, further = cart(), noise(1), noise(2)
+    paint = glb.document["materials"][0]
+    numbers = [glb.texture(shown), glb.texture(further)]
+    paint["pbrMetallicRoughness"] = {"baseColorTexture": {"index": numbers[0]}}
+    paint["extensions"] = {"KHR_materials_clearcoat": {"clearcoatTexture": {"index": numbers[1]}}}
+    glb.use("KHR_materials_clearcoat")
+    rows = [glb.document["images"][glb.document["textures"][n]["source"]] for n in numbers]
+    for number, (row, pixels) in enumerate(zip(rows, (shown, further))):
+        data = encoded(pixels, kind)
+        row.clear()
+        if beside:
+            row["uri"] = f"{number}.{kind.lower()}"
+            (tmp_path / row["uri"]).write_bytes(data)
+        else:
+            row |= {"bufferView": glb.view(data), "mimeType": f"image/{kind.lower()}"}
+    (tmp_path / "in.glb").write_bytes(glb.data())
+    (tmp_path / "elsewhere").mkdir()
+    out = tmp_path / "elsewhere" / "out.glb"
+    assert main(["mesh", "convert", str(tmp_path / "in.glb"), "--out", str(out)]) == 0
+    document, binary = gltf_of(out.read_bytes())
+    for number, pixels in zip(numbers, (shown, further)):
+        row = document["images"][document["textures"][number]["source"]]
+        assert row["mimeType"] == "image/png"
+        assert "uri" not in row
+        view = document["bufferViews"][row["bufferView"]]
+        begin = view.get("byteOffset", 0)
+        data = binary[begin : begin + view["byteLength"]]
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+            np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), pixels)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ....engine.errors import UserError
+from ..images import encode_png
 from .accessors import naming_views, views_used
 from .buffers import Buffers, close_gaps
 from .document import DRACO, MESHOPT, meshopt_of, mime_of
@@ -45,15 +46,19 @@ def embed(document: dict[str, Any], source: GltfSource, buffers: Buffers) -> lis
     for number, row in enumerate(images):
         data = source.pictures.get(number)
         if data is None:
-            if "uri" not in row:
-                continue
             try:
                 data = source.file.image_bytes(number)
             except (UserError, OSError):
                 continue  # It was told as missing when the file was read.
+            if "uri" not in row and mime_of(data) != "image/x-unknown":
+                continue
         mime = mime_of(data)
         if mime == "image/x-unknown":
-            continue
+            # A kind that the format does not have (BMP, TGA): the same pixels as a PNG.
+            picture = source.file.image(number)
+            if picture is None:
+                continue  # That it cannot be read was told too.
+            data, mime = encode_png(picture.pixels), "image/png"
         view = row.get("bufferView")
         row.pop("uri", None)
         if (
