@@ -271,3 +271,43 @@ def test_what_it_did_is_told(tmp_path, capsys):
     assert main([*words, "--faces", "4", "--force"]) == 0
     told = capsys.readouterr()
     assert "8 faces are the fewest that this shape can have here; 4 were asked for" in told.err
+
+
+def instanced(tmp_path, places) -> list[np.ndarray]:
+    """A GLB of one ball at several places, written by trimesh; returns its matrices."""
+    scene = trimesh.Scene()
+    scene.add_geometry(CREATION.icosphere(3), geom_name="ball", node_name="n0", transform=places[0])
+    for number, place in enumerate(places[1:], 1):
+        scene.graph.update(f"n{number}", matrix=place, geometry="ball")
+    (tmp_path / "in.glb").write_bytes(scene.export(file_type="glb"))
+    return places
+
+
+def test_copies_stay_copies(tmp_path):
+    turn = trimesh.transformations.rotation_matrix
+    places = [moved((3 * k, 0, 0)) @ turn(0.7 * k, (1, 2, 0)) for k in range(4)]
+    places[3][:3, :3] *= [2, 1, 0.5]
+    instanced(tmp_path, places)
+    words = ["mesh", "decimate", str(tmp_path / "in.glb"), "--out", str(tmp_path / "out.glb")]
+    assert main([*words, "--faces", "800"]) == 0
+    scene = trimesh.load(tmp_path / "out.glb")
+    assert len(scene.geometry) == 1
+    ball = next(iter(scene.geometry.values()))
+    assert len(ball.faces) == 200
+    assert ball.is_watertight
+    for number, place in enumerate(places):
+        np.testing.assert_allclose(scene.graph.get(f"n{number}")[0], place, atol=1e-6)
+    # And the meshes that Python code sees are those of the file.
+    again = Asset.load(tmp_path / "out.glb")
+    whole = Asset.load(tmp_path / "in.glb")
+    for before, after in zip(whole.meshes.values(), again.meshes.values()):
+        assert displacement(before, after) < 0.02
+
+
+def test_copies_that_meet_others_go_with_them():
+    half = sheet(height=lambda x, y: 0.2 * np.sin(6 * x) * np.cos(5 * y))
+    mirrored = Mesh(half.vertices * np.float32([1, -1, 1]), half.faces, uv=half.uv)
+    small = decimate_parts([half, mirrored], 200)
+    assert sum(len(m.faces) for m in small) <= 200
+    seam = [set(map(tuple, m.vertices[m.vertices[:, 1] == 0])) for m in small]
+    assert seam[0] == seam[1]

@@ -15,6 +15,7 @@ from ...kernels import nearest, surface_tree
 from ..charts import charts
 from ..equal_rows import equal_rows
 from ..mesh import Mesh
+from .instances import copies, placed_copy
 
 NUDGE = 1e-3
 """How far, as a share of the way to a face's middle, its corners look for their texture
@@ -49,7 +50,7 @@ def decimate_parts(meshes: Sequence[Mesh], faces: int, backend: str = "auto") ->
     if faces >= total:
         return list(meshes)
     if backend == "auto":
-        return _collapsed(list(meshes), faces)
+        return _copied(meshes, faces)
     # The small ones first: one that cannot have so few faces leaves less to the others.
     out, left, faces_left = list(meshes), faces, total
     for k in sorted(range(len(out)), key=lambda k: len(out[k].faces)):
@@ -60,8 +61,22 @@ def decimate_parts(meshes: Sequence[Mesh], faces: int, backend: str = "auto") ->
     return out
 
 
-def _collapsed(meshes: list[Mesh], wanted: int) -> list[Mesh]:
-    """Meshes as one surface with at most `wanted` faces, or the fewest that it can have."""
+def _copied(meshes: Sequence[Mesh], faces: int) -> list[Mesh]:
+    """`_collapsed`, with copies of a mesh in other places that stay copies."""
+    found = copies(meshes)
+    counts = [1 + len(of) for of in found.values()]
+    made = _collapsed([meshes[k] for k in found], counts, faces)
+    out = list(meshes)
+    for (number, of), mesh in zip(found.items(), made):
+        out[number] = mesh
+        for other, affine in of if mesh is not meshes[number] else ():
+            out[other] = placed_copy(mesh, meshes[other], affine)
+    return out
+
+
+def _collapsed(meshes: list[Mesh], counts: list[int], wanted: int) -> list[Mesh]:
+    """Meshes as one surface with at most `wanted` faces, or the fewest that it can have; each
+    counts as so many."""
     from .collapse import collapse
     from .quadrics import quadrics_of
 
@@ -71,7 +86,8 @@ def _collapsed(meshes: list[Mesh], wanted: int) -> list[Mesh]:
     faces, flags = surface.faces.copy(), surface.flags.copy()
     alive = np.ones(len(faces), bool)
     quadrics = quadrics_of(points, faces, flags)
-    collapse(points, faces, flags, quadrics, alive, surface.weight, wanted)
+    weight = surface.weight * np.array(counts, np.int32)[surface.owner[surface.representative]]
+    collapse(points, faces, flags, quadrics, alive, weight, wanted)
     points = (points + middle).astype(np.float32)
     out = []
     born, corners = surface.born(faces, alive)
@@ -93,8 +109,8 @@ class _Surface:
     """Meshes as one welded surface, as `collapse` takes it.
 
     points (V, 3) float64; faces (F, 3) int32, of which no two have the same vertices; flags (F, 3)
-    uint8; weight (F,) int32, how many given faces each stands for; owner (N,): the mesh of every
-    given face; first: the number of each mesh's first given face.
+    uint8; weight (F,) int32, how many given faces each stands for; representative (F,): one of
+    these; owner (N,): the mesh of every given face; first: the number of each mesh's first one.
     """
 
     def __init__(
@@ -107,8 +123,8 @@ class _Surface:
         self._numbers = np.flatnonzero(real)
         kept = given[self._numbers]
         row, self._same = equal_rows(np.sort(kept, 1))
-        self._representative = self._numbers[row]
-        self.faces = np.ascontiguousarray(given[self._representative], np.int32)
+        self.representative = self._numbers[row]
+        self.faces = np.ascontiguousarray(given[self.representative], np.int32)
         self.weight = np.bincount(self._same, minlength=len(row)).astype(np.int32)
         mine = self.faces[self._same]
         self._turn = (mine[:, None, :] == kept[:, :, None]).argmax(2)
@@ -124,7 +140,7 @@ class _Surface:
         owner = np.repeat(np.arange(len(meshes)), np.diff(first))
         row, place = equal_rows(vertices)
         surface = cls(vertices[row].astype(np.float64), place[corners], owner, first)
-        surface._mark_edges(_looks(meshes, place)[corners[surface._representative]])
+        surface._mark_edges(_looks(meshes, place)[corners[surface.representative]])
         return surface
 
     def _mark_edges(self, look: np.ndarray) -> None:
@@ -138,7 +154,7 @@ class _Surface:
         looks[turned] = looks[turned][:, ::-1]
         ends = np.stack([np.minimum(start, end), np.maximum(start, end)], 1)
         row, edge = equal_rows(ends.astype(np.int64))
-        owner = np.repeat(self.owner[self._representative], 3)
+        owner = np.repeat(self.owner[self.representative], 3)
         firm = (np.bincount(edge, minlength=len(row)) != 2)[edge] | _differs(owner, edge, row)
         seam = _differs(looks[:, 0], edge, row) | _differs(looks[:, 1], edge, row)
         self.flags = (firm * FIRM + (seam & ~firm) * SEAM).astype(np.uint8).reshape(-1, 3)

@@ -226,16 +226,22 @@ class GeometryPatch:
 
     def _move(self, row: dict[str, Any], ref: PrimitiveRef, mesh: Mesh) -> None:
         """Set the positions of a primitive from those of the world."""
+        row["attributes"]["POSITION"] = self.accessors.put(
+            self.local(ref, mesh).astype(np.float32),
+            old=row["attributes"].get("POSITION"),
+            bounds=True,
+        )
+
+    def local(self, ref: PrimitiveRef, mesh: Mesh) -> np.ndarray:
+        """The places (V, 3) float64 of a mesh's vertices before its node and its morph targets move
+        them."""
         matrix = self._own_placement(ref, mesh)
         back = np.linalg.inv(self.motion @ self.source.motion)
         world = mesh.vertices.astype(np.float64) @ back[:3, :3].T + back[:3, 3]
         inverse = np.linalg.pinv(matrix[..., :3, :3])
         points = world - matrix[..., :3, 3]
         local = points @ inverse.T if matrix.ndim == 2 else np.einsum("vij,vj->vi", inverse, points)
-        local = local - self._morph(ref, mesh, "POSITION")
-        row["attributes"]["POSITION"] = self.accessors.put(
-            local.astype(np.float32), old=row["attributes"].get("POSITION"), bounds=True
-        )
+        return local - self._morph(ref, mesh, "POSITION")
 
     def _normals(
         self, row: dict[str, Any], ref: PrimitiveRef, mesh: Mesh, moved: bool, name: str

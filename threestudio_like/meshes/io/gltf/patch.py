@@ -100,10 +100,7 @@ class _Patch:
             combined.setdefault(ref.place.mesh, {}).setdefault(place, {})[ref.primitive] = name
         edits: list[Edit] = []
         for number, places in combined.items():
-            kinds: dict[tuple[Any, ...], list[tuple[int, int]]] = {}
-            for place, names in places.items():
-                kinds.setdefault(tuple(self._state(n) for n in names.values()), []).append(place)
-            for k, same in enumerate(kinds.values()):
+            for k, same in enumerate(self._alike(places)):
                 names = places[same[0]]
                 mesh_number = number
                 if k > 0:
@@ -125,6 +122,28 @@ class _Patch:
         change = geometry_change(self.source, name, mesh, motion=self.motion)
         return Edit(row, pointer, name, mesh=mesh, before=before, change=change)
 
+    def _alike(self, places: dict[tuple[int, int], dict[int, str]]) -> list[list[tuple[int, int]]]:
+        """The places of a mesh in groups that still show the same one."""
+        kinds: dict[tuple[Any, ...], list[tuple[list[np.ndarray], list[tuple[int, int]]]]] = {}
+        for place, names in places.items():
+            state = tuple(self._state(n) for n in names.values())
+            local = [self._moved(n) for n in names.values()] if len(places) > 1 else []
+            groups = kinds.setdefault(state, [])
+            for first, group in groups:
+                if all(map(_near, first, local)):
+                    group.append(place)
+                    break
+            else:
+                groups.append((local, [place]))
+        return [group for groups in kinds.values() for _, group in groups]
+
+    def _moved(self, name: str) -> np.ndarray:
+        """The places of a mesh's vertices in its node's frame (V, 3), empty where none moved."""
+        edit = self._edit({}, "", name)
+        if edit is None or not edit.change.moved:
+            return np.zeros((0, 3))
+        return self.geometry.local(self.source.refs[name], edit.mesh)
+
     def _state(self, name: str) -> tuple[Any, ...]:
         """Equal for meshes, of several nodes, that were changed in the same way."""
         edit = self._edit({}, "", name)
@@ -136,7 +155,7 @@ class _Patch:
         mesh = edit.mesh
         shape = (
             None if not change.corners else (mesh.faces.tobytes(), _bytes(mesh.origin)),
-            name if change.moved or change.normals else None,
+            name if change.normals else change.moved,
             _bytes(mesh.uv) if change.uv else None,
             _bytes(mesh.colours) if change.recoloured else change.uncoloured,
         )
@@ -291,3 +310,11 @@ class _Patch:
 
 def _bytes(values: np.ndarray | None) -> bytes | None:
     return None if values is None else values.tobytes()
+
+
+def _near(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether places (V, 3) are the same but for rounding."""
+    if one.shape != other.shape:
+        return False
+    size = float(np.abs(one).max(initial=0.0))
+    return bool((np.abs(one - other) <= 1e-5 * size).all())
