@@ -310,7 +310,8 @@ class Asset:
 
     @property
     def mesh(self) -> Mesh:
-        """The only mesh, or the geometry of all of them."""
+        """The only mesh, or a copy of the geometry of all of them, whose changes nobody sees: what
+        is to be saved is changed in `meshes`."""
         return (
             next(iter(self.meshes.values()))
             if len(self.meshes) == 1
