@@ -81,6 +81,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/viewer.py
 	$(BIN)/python benchmarks/mutations.py
 	$(BIN)/python benchmarks/agreement.py
+	$(BIN)/python benchmarks/decimation.py
 	$(BIN)/python benchmarks/model_families.py
 	$(BIN)/python benchmarks/real_size.py
 	$(BIN)/python benchmarks/cut_outs.py

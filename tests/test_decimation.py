@@ -162,6 +162,34 @@ def test_parts_that_meet_still_do():
             assert displacement(before, after) < 0.08
 
 
+def test_pinholes_of_turned_things_are_closed():
+    """A tiny ring where a surface was turned about an axis would keep its three corners for ever;
+    a hole that can be seen does."""
+    for radius, closed in ((1e-5, True), (0.05, False)):
+        line = np.array([[radius, 0], [0.5, 0.1], [0.5, 1], [radius, 1.2]])
+        # A full turn is closed there by trimesh.
+        body = trimesh.creation.revolve(line, sections=32)
+        ends = np.abs(np.linalg.norm(body.vertices[:, :2], axis=1) - radius) < radius / 2
+        body.update_faces(~ends[body.faces].all(1))
+        mesh = mesh_of(body)
+        assert len(body_of(mesh).outline().entities) >= 2
+        small = decimate(mesh, 60)
+        assert len(small.faces) <= 60
+        assert body_of(small).is_watertight == closed
+        assert displacement(mesh, small) < 0.1
+
+
+def test_boxes_and_thin_legs_keep_their_corners_where_cylinders_have_faces_to_lose():
+    parts = [
+        mesh_of(CREATION.box((0.1, 1, 0.1), transform=moved((0.4 * k, 0, 0)))) for k in range(4)
+    ]
+    parts.append(mesh_of(CREATION.cylinder(0.5, 2, sections=64, transform=moved((0, 3, 0)))))
+    small = decimate_parts(parts, 110)
+    assert all(after is before for before, after in zip(parts[:4], small))
+    assert len(small[4].faces) <= 62
+    assert displacement(parts[4], small[4]) < 0.02
+
+
 def test_small_parts_beside_large_ones_are_not_ruined():
     ball = mesh_of(CREATION.icosphere(5, radius=0.5))
     boxes = [mesh_of(CREATION.box(transform=moved((2 + 2 * k, 0, 0)))) for k in range(9)]

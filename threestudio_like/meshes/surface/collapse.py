@@ -23,11 +23,10 @@ from .quadrics import FIRM, SEAM, best_place, error_at, keeps_shape
 
 __all__ = ["FIRM", "SEAM", "collapse"]
 
-FLATTEST = (0.05, 0.01, 1e-3, 5e-5)
-"""Smallest shape of a new face (1 where all sides are equal, 0 for a line), unless an old one was
-worse; the next number counts once nothing may be joined by the one before."""
 BREAK = 0.003
 """The cost of breaking a seam: the square of that share."""
+AGAIN = 0.97
+"""Share of the faces that are left when refused collapses are tried again."""
 
 
 @njit(nogil=True, cache=CACHE)
@@ -86,19 +85,19 @@ def _plan(u, v, flag, points, quadrics, firm, lines, sum_, out):
         _copy(two, out)
     else:
         _copy(one, out)
+    # The mean squared distance: a thin leg is as dear as a wide wall.
+    total = sum_[0] + sum_[3] + sum_[5] + 1e-300
+    moved = max(0.0, error_at(sum_, out[0], out[1], out[2])) / total
     # Where all is flat the short edges go first.
     share = BREAK if breaks else 1e-7
-    return max(0.0, error_at(sum_, out[0], out[1], out[2])) + share * _scale(
-        u, v, points, sum_
-    ), breaks
+    return moved + share * _squared(u, v, points), breaks
 
 
 @njit(nogil=True, cache=CACHE)
-def _scale(u, v, points, sum_):
-    """What moving the surface by the length of an edge would cost."""
+def _squared(u, v, points):
+    """The squared length of an edge."""
     one, two = points[u], points[v]
-    size = (one[0] - two[0]) ** 2 + (one[1] - two[1]) ** 2 + (one[2] - two[2]) ** 2
-    return (sum_[0] + sum_[3] + sum_[5]) * size
+    return (one[0] - two[0]) ** 2 + (one[1] - two[1]) ** 2 + (one[2] - two[2]) ** 2
 
 
 @njit(nogil=True, cache=CACHE)
@@ -144,7 +143,7 @@ def _flag_between(u, v, net):
 
 
 @njit(nogil=True, cache=CACHE)
-def _allowed(u, v, place, points, net, mark, number, flattest):
+def _allowed(u, v, place, points, net, mark, number):
     """Whether two vertices may become one at a place: the surface stays what it is, and no face
     turns over or becomes a line. 0 no, 1 yes, 2 where two seams would become one. `mark` (V,) takes
     numbers from number - 1 to number + 1."""
@@ -195,7 +194,7 @@ def _allowed(u, v, place, points, net, mark, number, flattest):
                         if alive[g] and _corner(faces, g, x) >= 0 and _corner(faces, g, y) >= 0:
                             return 0
                         d = chain[d]
-                if not keeps_shape(this, x, y, place, points, flattest):
+                if not keeps_shape(this, x, y, place, points):
                     return 0
             c = chain[c]
     return answer if kept > 0 else 0
@@ -356,39 +355,41 @@ def collapse(points, faces, flags, quadrics, alive, weight, wanted):
         lines[v] = _lines(v, net, FIRM | SEAM, mark, number + 1)
         number += 2
     sum_, place = np.empty(10), np.empty(3)
-    patience = 0
-    while left > wanted and patience < len(FLATTEST):
-        before = left
-        heap = _offers(points, net, quadrics, firm, lines, age, sum_, place)
-        while left > wanted and len(heap):
-            cost, u, v, then, known = heappop(heap)
-            # Ages only rise, so that an old sum says that one of the two has changed.
-            if age[u] + age[v] != then:
-                continue
+    heap = _offers(points, net, quadrics, firm, lines, age, sum_, place)
+    refused, tried = heap[:0], left
+    while left > wanted and len(heap):
+        cost, u, v, then, known = heappop(heap)
+        # Ages only rise, so that an old sum says that one of the two has changed.
+        if age[u] + age[v] == then:
             flag = _flag_between(u, v, net)
             _plan(u, v, flag, points, quadrics, firm, lines, sum_, place)
             number += 3
-            answer = _allowed(u, v, place, points, net, mark, number, FLATTEST[patience])
+            answer = _allowed(u, v, place, points, net, mark, number)
             number += 3
-            if answer == 2 and not known:
-                cost += BREAK * _scale(u, v, points, sum_)
-                heappush(heap, (cost, u, v, then, True))
-                continue
             if answer == 0:
-                continue
-            left -= _join(u, v, net, tail, weight)
-            _copy(place, points[u])
-            _copy(sum_, quadrics[u])
-            age[u] += 1
-            age[v] += 1
-            if known:
-                number = _recount(u, net, firm, lines, mark, number)
+                refused.append((cost, u, v, then, known))
+            elif answer == 2 and not known:
+                cost += BREAK * _squared(u, v, points)
+                heappush(heap, (cost, u, v, then, True))
             else:
-                firm[u] = _lines(u, net, FIRM, mark, number)
-                lines[u] = _lines(u, net, FIRM | SEAM, mark, number + 1)
-                number += 2
-            _renew(u, heap, points, net, quadrics, firm, lines, age, mark, number, sum_, place)
-            number += 1
-        if left == before:
-            patience += 1
+                left -= _join(u, v, net, tail, weight)
+                _copy(place, points[u])
+                _copy(sum_, quadrics[u])
+                age[u] += 1
+                age[v] += 1
+                if known:
+                    number = _recount(u, net, firm, lines, mark, number)
+                else:
+                    firm[u] = _lines(u, net, FIRM, mark, number)
+                    lines[u] = _lines(u, net, FIRM | SEAM, mark, number + 1)
+                    number += 2
+                _renew(u, heap, points, net, quadrics, firm, lines, age, mark, number, sum_, place)
+                number += 1
+        # What neighbours forbade they may allow now, before dearer ones have to go.
+        if left < AGAIN * tried or (not len(heap) and left < tried):
+            tried = left
+            for offer in refused:
+                if age[offer[1]] + age[offer[2]] == offer[3]:
+                    heappush(heap, offer)
+            refused.clear()
     return left

@@ -14,6 +14,9 @@ SEAM = np.uint8(1)
 """Flag of an edge with other texture coordinates or colours on both sides."""
 FIRM = np.uint8(2)
 """Flag of a border, of one between parts, and of an edge of more than two faces."""
+FLATTEST = 5e-5
+"""Smallest shape of a new face (1 where all sides are equal, 0 for a line), unless the old one's
+was smaller."""
 TURN = 0.2
 """Smallest cosine between the normals of a face before and after a collapse."""
 
@@ -131,7 +134,7 @@ def best_place(q, one, two, out):
 
 
 @njit(nogil=True, cache=CACHE)
-def keeps_shape(this, x, y, place, points, flattest):
+def keeps_shape(this, x, y, place, points):
     """Whether the face of a vertex and two others neither turns over nor becomes a line where the
     vertex moves to a place."""
     ox, oy, oz, old_sides = normal_of(points[this], points[x], points[y])
@@ -140,7 +143,7 @@ def keeps_shape(this, x, y, place, points, flattest):
     new = np.sqrt(nx * nx + ny * ny + nz * nz)
     # 1 where all sides are equal.
     shape, before = 3.4641 * new, 3.4641 * old
-    if shape < flattest * sides and shape * old_sides < before * sides:
+    if shape < FLATTEST * sides and shape * old_sides < before * sides:
         return False
     # What is a line already has no side that it could turn.
     flat = before <= 1e-6 * old_sides

@@ -16,6 +16,7 @@ from ..charts import charts
 from ..equal_rows import equal_rows
 from ..mesh import Mesh
 from .instances import copies, placed_copy
+from .joint import JointSurface
 
 NUDGE = 1e-3
 """How far, as a share of the way to a face's middle, its corners look for their texture
@@ -80,7 +81,7 @@ def _collapsed(meshes: list[Mesh], counts: list[int], wanted: int) -> list[Mesh]
     from .collapse import collapse
     from .quadrics import quadrics_of
 
-    surface = _Surface.of(meshes)
+    surface = JointSurface.of(meshes)
     middle = surface.points.mean(0) if len(surface.points) else np.zeros(3)
     points = surface.points - middle
     faces, flags = surface.faces.copy(), surface.flags.copy()
@@ -96,98 +97,13 @@ def _collapsed(meshes: list[Mesh], counts: list[int], wanted: int) -> list[Mesh]
         old = born[mine] - int(surface.first[number])
         used, inverse = np.unique(corners[mine], return_inverse=True)
         small = Mesh(points[used], inverse.reshape(-1, 3).astype(np.int32))
-        before = mesh.vertices[mesh.faces[old]]
+        before = surface.points[surface.given[born[mine]]].astype(np.float32)
         if not len(old) or np.array_equal(small.vertices[small.faces], before):
-            # Nothing moved. What is missing at most had no area.
+            # Nothing was joined. What is missing at most had no area.
             out.append(mesh)
         else:
             out.append(take_over(mesh, small, old))
     return out
-
-
-class _Surface:
-    """Meshes as one welded surface, as `collapse` takes it.
-
-    points (V, 3) float64; faces (F, 3) int32, of which no two have the same vertices; flags (F, 3)
-    uint8; weight (F,) int32, how many given faces each stands for; representative (F,): one of
-    these; owner (N,): the mesh of every given face; first: the number of each mesh's first one.
-    """
-
-    def __init__(
-        self, points: np.ndarray, given: np.ndarray, owner: np.ndarray, first: np.ndarray
-    ) -> None:
-        self.points, self.owner, self.first = points, owner, first
-        # A face of two corners at one place has no area and is left out; faces over the same
-        # corners, as of thin things that are seen from both sides, go together.
-        real = (given != np.roll(given, -1, 1)).all(1)
-        self._numbers = np.flatnonzero(real)
-        kept = given[self._numbers]
-        row, self._same = equal_rows(np.sort(kept, 1))
-        self.representative = self._numbers[row]
-        self.faces = np.ascontiguousarray(given[self.representative], np.int32)
-        self.weight = np.bincount(self._same, minlength=len(row)).astype(np.int32)
-        mine = self.faces[self._same]
-        self._turn = (mine[:, None, :] == kept[:, :, None]).argmax(2)
-        self.flags = np.zeros(self.faces.shape, np.uint8)
-
-    @classmethod
-    def of(cls, meshes: list[Mesh]) -> _Surface:
-        """The surface of meshes, with the kinds of its edges."""
-        vertices = np.concatenate([m.vertices for m in meshes])
-        offset = np.cumsum([0, *(len(m.vertices) for m in meshes)])
-        corners = np.concatenate([m.faces.astype(np.int64) + o for m, o in zip(meshes, offset)])
-        first = np.cumsum([0, *(len(m.faces) for m in meshes)])
-        owner = np.repeat(np.arange(len(meshes)), np.diff(first))
-        row, place = equal_rows(vertices)
-        surface = cls(vertices[row].astype(np.float64), place[corners], owner, first)
-        surface._mark_edges(_looks(meshes, place)[corners[surface.representative]])
-        return surface
-
-    def _mark_edges(self, look: np.ndarray) -> None:
-        """Say of every edge what it is; look (F, 3) is equal where corners at one place look
-        alike."""
-        from .quadrics import FIRM, SEAM
-
-        start, end = self.faces.reshape(-1), np.roll(self.faces, -1, 1).reshape(-1)
-        looks = np.stack([look.reshape(-1), np.roll(look, -1, 1).reshape(-1)], 1)
-        turned = start > end
-        looks[turned] = looks[turned][:, ::-1]
-        ends = np.stack([np.minimum(start, end), np.maximum(start, end)], 1)
-        row, edge = equal_rows(ends.astype(np.int64))
-        owner = np.repeat(self.owner[self.representative], 3)
-        firm = (np.bincount(edge, minlength=len(row)) != 2)[edge] | _differs(owner, edge, row)
-        seam = _differs(looks[:, 0], edge, row) | _differs(looks[:, 1], edge, row)
-        self.flags = (firm * FIRM + (seam & ~firm) * SEAM).astype(np.uint8).reshape(-1, 3)
-
-    def born(self, faces: np.ndarray, alive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The given faces (N,) that are left, and the vertices (N, 3) that they have in `faces`."""
-        left = alive[self._same]
-        corners = np.take_along_axis(faces[self._same[left]], self._turn[left], 1)
-        return self._numbers[left], corners
-
-
-def _looks(meshes: list[Mesh], place: np.ndarray) -> np.ndarray:
-    """A number (V,) of every vertex that is equal for vertices at one place with the same texture
-    coordinates and colours."""
-    columns = [place[:, None].astype(np.float64)]
-    for name, width in (("uv", 2), ("colours", 4)):
-        rows = [getattr(m, name) for m in meshes]
-        if any(r is not None for r in rows):
-            table = np.zeros((len(place), width))
-            begin = 0
-            for mesh, r in zip(meshes, rows):
-                if r is not None:
-                    table[begin : begin + len(r), : r.shape[1]] = r
-                begin += len(mesh.vertices)
-            columns.append(table)
-    return equal_rows(np.concatenate(columns, 1))[1]
-
-
-def _differs(values: np.ndarray, edge: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Whether the values (N,) of an edge's faces are not all the same, for each of them (N,)."""
-    other = np.zeros(len(row), bool)
-    np.logical_or.at(other, edge, values != values[row][edge])
-    return other[edge]
 
 
 def _by_extra(mesh: Mesh, faces: int, backend: str) -> Mesh:
