@@ -13,10 +13,16 @@ from ..mesh import Mesh
 
 NEAR = 1e-5
 """How far a copy's vertices may lie from where its original's would be, as a share of its size."""
+ROUNDING = 2.0**-22
+"""By which share of it a coordinate that was computed and rounded may be off."""
+_MARKS = 3
+"""Numbers of a mesh's fingerprint, by which those that are no copies are told apart quickly."""
+_LIKE = 1e-2
+"""By how much these may differ between copies."""
 
 
 def copies(meshes: Sequence[Mesh]) -> dict[int, list[tuple[int, np.ndarray]]]:
-    """Which meshes are copies of an earlier one: for every original, by its number, its copies and
+    """Which meshes are copies of another one: for every original, by its number, its copies and
     the affine map (4, 3) float64 from it to each, for rows (x, y, z, 1).
 
     Copies have the same faces, texture coordinates, colours and look. One that meets another mesh,
@@ -31,15 +37,22 @@ def copies(meshes: Sequence[Mesh]) -> dict[int, list[tuple[int, np.ndarray]]]:
     alone = _alone(meshes)
     for group in alike.values():
         originals: list[int] = []
-        for number in group:
-            for first in originals if alone[number] else []:
-                found = _affine(meshes[first], meshes[number])
+        marks = np.zeros((len(group), _MARKS))
+        # The largest are the originals: an error of theirs is the largest that copies have.
+        for number in sorted(group, key=lambda k: -_size(meshes[k])) if len(group) > 1 else ():
+            if not alone[number]:
+                continue
+            mark = _fingerprint(meshes[number])
+            near = np.abs(marks[: len(originals)] - mark).max(1) < _LIKE
+            for first in np.flatnonzero(near).tolist():
+                found = _affine(meshes[originals[first]], meshes[number])
                 if found is not None:
-                    out[first].append((number, found))
+                    out[originals[first]].append((number, found))
                     del out[number]
                     break
             else:
-                originals += [number] if alone[number] else []
+                marks[len(originals)] = mark
+                originals.append(number)
     return out
 
 
@@ -53,6 +66,10 @@ def placed_copy(made: Mesh, copy: Mesh, affine: np.ndarray) -> Mesh:
         material=copy.material,
         texture=copy.texture,
     )
+
+
+def _size(mesh: Mesh) -> float:
+    return float(np.ptp(mesh.vertices, axis=0).max(initial=0.0)) if len(mesh.vertices) else 0.0
 
 
 def _mark(mesh: Mesh) -> tuple[object, ...]:
@@ -76,13 +93,31 @@ def _alone(meshes: Sequence[Mesh]) -> np.ndarray:
     return out
 
 
+def _fingerprint(mesh: Mesh) -> np.ndarray:
+    """Numbers (`_MARKS`,) that are nearly equal for meshes that an affine map takes to each other:
+    how far some fixed vectors reach into the space of all that such maps make of the mesh."""
+    middle = mesh.vertices.mean(0, dtype=np.float64)
+    rows = mesh.vertices - middle
+    size = max(float(np.abs(rows).max(initial=0.0)), 1e-300)
+    rows = np.concatenate([rows / size, np.ones((len(rows), 1))], 1)
+    # What is flat is so but for the rounding of its place in the world.
+    rounding = float(np.abs(mesh.vertices).max(initial=0.0)) / size * ROUNDING
+    cut = max(1e-6, rounding) ** 2
+    inverse = np.linalg.pinv(rows.T @ rows, rcond=cut, hermitian=True)
+    fixed = np.random.default_rng(0).standard_normal((len(rows), _MARKS))
+    reach = rows.T @ fixed
+    return np.asarray(np.einsum("ik,ij,jk->k", reach, inverse, reach))
+
+
 def _affine(one: Mesh, other: Mesh) -> np.ndarray | None:
     """The affine map (4, 3) from a mesh to its copy; None where there is none."""
     middle = one.vertices.mean(0, dtype=np.float64)
     rows = np.concatenate([one.vertices - middle, np.ones((len(one.vertices), 1))], 1)
     found = np.linalg.lstsq(rows, other.vertices.astype(np.float64), rcond=1e-6)[0]
     far = float(np.abs(rows @ found - other.vertices).max(initial=0.0))
-    if far > NEAR * float(np.ptp(other.vertices, axis=0).max(initial=0.0)):
+    # The rounding of places in the world counts too: copies may lie far apart.
+    rounding = ROUNDING * max(float(np.abs(m.vertices).max(initial=0.0)) for m in (one, other))
+    if far > NEAR * float(np.ptp(other.vertices, axis=0).max(initial=0.0)) + rounding:
         return None
     found[3] -= middle @ found[:3]
     return found

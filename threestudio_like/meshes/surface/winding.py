@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_matrix, vstack
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from ..equal_rows import equal_rows
@@ -100,18 +100,27 @@ def _agreeing(edges: Edges, count: int) -> tuple[np.ndarray, np.ndarray]:
     two = order[pair].reshape(-1, 2)
     left, right = two[:, 0] // 3, two[:, 1] // 3
     differ = edges.along[two[:, 0]] == edges.along[two[:, 1]]
+    # Faces may share several edges, and entries of a sparse graph would add up: one of them counts.
+    one = equal_rows(np.stack([left, right], 1))[0]
+    left, right, differ = left[one], right[one], differ[one]
     # Weights 1 and 2 preserve the sign of an edge in the sparse graph.
     graph = coo_matrix((1.0 + differ, (left, right)), shape=(count, count)).tocsr()
     graph = graph.maximum(graph.T)
     label = connected_components(graph, directed=False)[1]
     flip = np.zeros(count, bool)
-    for start in np.unique(label, return_index=True)[1].tolist():
-        walk, before = breadth_first_order(graph, start, directed=False)
-        if len(walk) > 1:
-            parents = before[walk[1:]]
-            signs = np.asarray(graph[walk[1:], parents]).ravel() > 1.5
-            for face, parent, sign in zip(walk[1:].tolist(), parents.tolist(), signs.tolist()):
-                flip[face] = flip[parent] ^ sign
+    if not count:
+        return flip, label
+    # One walk through all pieces, from a root that the first face of each hangs at.
+    starts = np.unique(label, return_index=True)[1]
+    root = coo_matrix((np.ones(len(starts)), (np.zeros(len(starts), int), starts)), (1, count))
+    whole = vstack([graph, root.tocsr()], "csr")
+    whole.resize(count + 1, count + 1)
+    walk, before = breadth_first_order(whole, count, directed=True)
+    walk = walk[1 + len(starts) :]
+    parents = before[walk]
+    signs = np.asarray(graph[walk, parents]).ravel() > 1.5
+    for face, parent, sign in zip(walk.tolist(), parents.tolist(), signs.tolist()):
+        flip[face] = flip[parent] ^ sign
     return flip, label
 
 

@@ -62,7 +62,8 @@ def unwrap(
         if done is not None:
             return done, "xatlas"
     if len(mesh.faces) > 2 * PROXY_FACES:
-        from ..surface.simplify import decimate, nearest_vertices, take_over
+        from ..surface.simplify import decimate
+        from ..surface.taking import nearest_vertices, take_over
 
         bare = replace(mesh, uv=None, texture=None, colours=None, normals=None)
         proxy = _xatlas(decimate(bare, PROXY_FACES), resolution, seconds, padding=padding)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...mesh import Asset
+from ...surface.instances import ROUNDING
 from .accessors import Accessors
 from .buffers import Buffers
 from .geometry import GeometryPatch, geometry_change
@@ -124,7 +125,7 @@ class _Patch:
 
     def _alike(self, places: dict[tuple[int, int], dict[int, str]]) -> list[list[tuple[int, int]]]:
         """The places of a mesh in groups that still show the same one."""
-        kinds: dict[tuple[Any, ...], list[tuple[list[np.ndarray], list[tuple[int, int]]]]] = {}
+        kinds: dict[tuple[Any, ...], list[tuple[list[_Local], list[tuple[int, int]]]]] = {}
         for place, names in places.items():
             state = tuple(self._state(n) for n in names.values())
             local = [self._moved(n) for n in names.values()] if len(places) > 1 else []
@@ -137,12 +138,15 @@ class _Patch:
                 groups.append((local, [place]))
         return [group for groups in kinds.values() for _, group in groups]
 
-    def _moved(self, name: str) -> np.ndarray:
-        """The places of a mesh's vertices in its node's frame (V, 3), empty where none moved."""
+    def _moved(self, name: str) -> _Local:
+        """The places of a mesh's vertices in its node's frame, none where none moved."""
         edit = self._edit({}, "", name)
         if edit is None or not edit.change.moved:
-            return np.zeros((0, 3))
-        return self.geometry.local(self.source.refs[name], edit.mesh)
+            return _Local(np.zeros((0, 3)), 0.0)
+        local = self.geometry.local(self.source.refs[name], edit.mesh)
+        world, extent = edit.mesh.vertices, np.ptp(edit.mesh.vertices, axis=0).max(initial=1e-30)
+        share = float(np.ptp(local, axis=0).max(initial=0.0) / extent)
+        return _Local(local, ROUNDING * share * float(np.abs(world).max(initial=0.0)))
 
     def _state(self, name: str) -> tuple[Any, ...]:
         """Equal for meshes, of several nodes, that were changed in the same way."""
@@ -156,7 +160,7 @@ class _Patch:
         shape = (
             None if not change.corners else (mesh.faces.tobytes(), _bytes(mesh.origin)),
             name if change.normals else change.moved,
-            _bytes(mesh.uv) if change.uv else None,
+            _bytes(mesh.uv) if change.uv or change.carried else None,
             _bytes(mesh.colours) if change.recoloured else change.uncoloured,
         )
         return (*shape, *edit.look())
@@ -312,9 +316,18 @@ def _bytes(values: np.ndarray | None) -> bytes | None:
     return None if values is None else values.tobytes()
 
 
-def _near(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether places (V, 3) are the same but for rounding."""
-    if one.shape != other.shape:
+@dataclass
+class _Local:
+    """Places (V, 3) in the frame of a node, and by how much they are off for the rounding of those
+    in the world."""
+
+    places: np.ndarray
+    rounding: float
+
+
+def _near(one: _Local, other: _Local) -> bool:
+    """Whether places are the same but for rounding."""
+    if one.places.shape != other.places.shape:
         return False
-    size = float(np.abs(one).max(initial=0.0))
-    return bool((np.abs(one - other) <= 1e-5 * size).all())
+    most = 1e-5 * float(np.abs(one.places).max(initial=0.0)) + one.rounding + other.rounding
+    return bool((np.abs(one.places - other.places) <= most).all())

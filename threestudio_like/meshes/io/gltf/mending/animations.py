@@ -85,6 +85,13 @@ def _parts(values: Any) -> dict[str, list[float]] | None:
     matrix = matrix.reshape(4, 4).T
     scale = np.linalg.norm(matrix[:3, :3], axis=0)
     turn = matrix[:3, :3] / np.maximum(scale, 1e-30)
+    gone = scale <= 1e-12 * scale.max()
+    if gone.any():
+        # What has no size along an axis, as a thing has that is hidden so, may face anywhere there.
+        turn[:, gone] = np.linalg.svd(turn[:, ~gone])[0][:, np.count_nonzero(~gone) :]
+        scale[gone] = 0
+        if np.linalg.det(turn) < 0:
+            turn[:, np.flatnonzero(gone)[0]] *= -1
     if np.abs(turn.T @ turn - np.eye(3)).max() > 1e-5 or (matrix[3] != [0, 0, 0, 1]).any():
         return None
     if np.linalg.det(turn) < 0:
@@ -271,6 +278,8 @@ class _Animations:
         parts = 3 if spline else 1
         per = self._rows_a_key(users, len(values) // parts, max(1, len(times))) * parts
         count = min(len(times), len(values) // per)
+        if not count:
+            return False
         rows = values[: count * per].reshape(count, -1)
         good = np.isfinite(times[:count])
         if values.dtype.kind == "f":

@@ -1,0 +1,85 @@
+"""Odd glTF files: key frames without values, nodes without a size, nodes that share a mesh and
+were changed in different ways or lie far apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import trimesh
+
+from threestudio_like.meshes import Asset
+from threestudio_like.meshes.fitting import fitted
+
+from .gltf_files import Glb, cart, gltf_of
+from .gltf_rules import broken_rules
+from .test_gltf_animations import animate
+
+
+@pytest.mark.parametrize("keys", [1, 2])
+def test_a_spline_without_tangents_is_left_out_and_told(tmp_path, keys):
+    glb = cart()
+    values = np.ones((keys, 3), np.float32)
+    animate(glb, np.arange(keys), values, path="translation", interpolation="CUBICSPLINE")
+    (tmp_path / "in.glb").write_bytes(glb.data())
+    asset = Asset.load(tmp_path / "in.glb")
+    assert asset.notes == ["movements that cannot be read are left out (spin)"]
+    data = asset.save(tmp_path / "out.glb").read_bytes()
+    assert "animations" not in gltf_of(data)[0]
+    assert not broken_rules(data)
+
+
+@pytest.mark.parametrize("scale", [(0, 0, 0), (2, 0, 3), (0, -1, 1)])
+def test_a_node_that_has_no_size_along_an_axis_goes_on_moving(tmp_path, scale):
+    glb = cart()
+    node = glb.document["nodes"][1]
+    del node["translation"]
+    matrix = trimesh.transformations.rotation_matrix(1, [1, 2, 3]) @ np.diag([*scale, 1.0])
+    matrix[:3, 3] = 1, 2, 3
+    node["matrix"] = matrix.T.reshape(-1).tolist()
+    animate(glb, [0.0, 1.0], np.ones((2, 3)), path="scale")
+    (tmp_path / "in.glb").write_bytes(glb.data())
+    asset = Asset.load(tmp_path / "in.glb")
+    data = asset.save(tmp_path / "out.glb").read_bytes()
+    document = gltf_of(data)[0]
+    assert asset.notes == []
+    assert len(document["animations"][0]["channels"]) == 1
+    row = document["nodes"][1]
+    x, y, z, w = row["rotation"]
+    turn = trimesh.transformations.quaternion_matrix([w, x, y, z])[:3, :3]
+    assert np.allclose(turn * row["scale"], matrix[:3, :3], atol=1e-6)
+    assert np.allclose(row["translation"], [1, 2, 3])
+    assert not broken_rules(data)
+
+
+def test_nodes_of_one_mesh_keep_different_texture_coordinates(tmp_path):
+    (tmp_path / "in.glb").write_bytes(cart().data())
+    asset = Asset.load(tmp_path / "in.glb")
+    wanted = {}
+    for number, name in enumerate(["front wheel", "back wheel"]):
+        mesh = asset.meshes[name]
+        wanted[name] = mesh.uv + np.float32(0.1 * (number + 1))
+        asset.meshes[name] = replace(mesh, uv=wanted[name])
+    again = Asset.load(asset.save(tmp_path / "out.glb"))
+    for name, uv in wanted.items():
+        assert np.allclose(again.meshes[name].uv, uv, atol=1e-6)
+
+
+def test_instances_far_apart_go_on_sharing_their_mesh(tmp_path):
+    glb, body = Glb(), trimesh.creation.icosphere(2)
+    points = np.asarray(body.vertices, np.float32)
+    row = {
+        "attributes": {"POSITION": glb.position(points), "NORMAL": glb.accessor(points)},
+        "indices": glb.accessor(body.faces.reshape(-1).astype(np.uint16), "<u2"),
+    }
+    ball = glb.add("meshes", {"name": "ball", "primitives": [row]})
+    glb.document["scenes"][0]["nodes"] = [
+        glb.add("nodes", {"name": f"ball {k}", "mesh": ball, "translation": [300 * k, 0, -50]})
+        for k in range(12)
+    ]
+    (tmp_path / "in.glb").write_bytes(glb.data())
+    asset = fitted(Asset.load(tmp_path / "in.glb"), faces=1200)
+    document = gltf_of(asset.save(tmp_path / "out.glb").read_bytes())[0]
+    assert len(document["meshes"]) == 1
+    assert document["accessors"][document["meshes"][0]["primitives"][0]["indices"]]["count"] == 300
