@@ -12,7 +12,7 @@ import trimesh
 from threestudio_like.meshes import Asset
 from threestudio_like.meshes.fitting import fitted
 
-from .gltf_files import Glb, cart, gltf_of
+from .gltf_files import Glb, cart, featured, gltf_of
 from .gltf_rules import broken_rules
 from .test_gltf_animations import animate
 
@@ -83,3 +83,19 @@ def test_instances_far_apart_go_on_sharing_their_mesh(tmp_path):
     document = gltf_of(asset.save(tmp_path / "out.glb").read_bytes())[0]
     assert len(document["meshes"]) == 1
     assert document["accessors"][document["meshes"][0]["primitives"][0]["indices"]]["count"] == 300
+
+
+@pytest.mark.parametrize("feature", ["skin and morph target", "morph target, default weight"])
+def test_what_is_made_anew_stands_where_it_was_without_its_poses(tmp_path, feature):
+    (tmp_path / "in.glb").write_bytes(featured(feature))
+    asset = Asset.load(tmp_path / "in.glb")
+    for name, mesh in asset.meshes.items():
+        # As many vertices as before, but of faces that the file does not have.
+        asset.meshes[name] = replace(mesh, faces=mesh.faces[:, ::-1].copy(), normals=-mesh.normals)
+    data = asset.save(tmp_path / "out.glb").read_bytes()
+    again = Asset.load(tmp_path / "out.glb")
+    for name, mesh in asset.meshes.items():
+        found = again.meshes[name]
+        assert np.allclose(found.vertices[found.faces], mesh.vertices[mesh.faces], atol=1e-5)
+        assert np.allclose(found.normals[found.faces], mesh.normals[mesh.faces], atol=1e-5)
+    assert not broken_rules(data)

@@ -110,6 +110,7 @@ class GeometryPatch:
 
     def __init__(self, source: GltfSource, accessors: Accessors, motion: np.ndarray) -> None:
         self.source, self.accessors, self.motion = source, accessors, motion
+        self.names = {id(ref): name for name, ref in source.refs.items()}
         self.reader = Reader(source.file)
         self.reader.scene.mesh_nodes()
 
@@ -191,11 +192,15 @@ class GeometryPatch:
     def _placement(self, ref: PrimitiveRef, mesh: Mesh) -> np.ndarray:
         """What maps the vertices of the file, from which those of a mesh come, to the world:
         (4, 4), or of a skinned mesh (V, 3, 4)."""
-        matrix = self.reader.placement(ref.place, ref.primitive)
-        if matrix.ndim == 3 and not has_origin(mesh) and len(matrix) != len(mesh.vertices):
-            # What became of its vertices is not known: the skin is gone, and with it its poses.
+        if self._anew(ref, mesh):
             return ref.place.matrix
-        return matrix
+        return self.reader.placement(ref.place, ref.primitive)
+
+    def _anew(self, ref: PrimitiveRef, mesh: Mesh) -> bool:
+        """Whether it is not known what became of the vertices of the file, so that the skin and the
+        morph targets are gone, and with them its poses."""
+        before = self.source.meshes[self.names[id(ref)]]
+        return not has_origin(mesh) and not same_corners(mesh, before)
 
     def _gather(self, row: dict[str, Any], before: dict[str, Any], origin: np.ndarray) -> None:
         """Give a primitive the vertices of the file that `origin` (V,) names, all attributes in
@@ -269,7 +274,7 @@ class GeometryPatch:
         """What the default weights of the morph targets add to the vertices of a mesh (V, 3); zero
         where there is nothing."""
         primitive = self.reader.primitives(ref.place.mesh)[ref.primitive]
-        targets = primitive.get("targets", [])
+        targets = [] if self._anew(ref, mesh) else primitive.get("targets", [])
         weights = self.reader.scene.morph_weights(ref.place.node, ref.place.mesh, len(targets))
         total: np.ndarray | float = 0.0
         for target, weight in zip(targets, weights):
