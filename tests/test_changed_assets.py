@@ -113,3 +113,26 @@ def test_numbers_that_no_face_uses_do_not_matter(tmp_path, suffix):
     points = np.concatenate([POINTS, np.full((1, 3), np.nan, np.float32)])
     mesh = Mesh(points, FACES.astype(np.int64), uv=points[:, :2])
     assert len(Asset.load(Asset({"a": mesh}).save(tmp_path / f"a{suffix}")).mesh.faces) == 2
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("read", [False, True])
+def test_a_part_without_faces_is_left_out_and_told(tmp_path, suffix, read):
+    asset = Asset({"old": painted((200, 30, 30)), "new": painted((30, 30, 200), 3.0)})
+    if read:
+        asset = Asset.load(asset.save(tmp_path / "in.glb"))
+    asset.meshes["old"] = asset.meshes["old"].keep_faces(np.zeros(2, bool))
+    out = tmp_path / f"out{suffix}"
+    with pytest.warns(UserWarning, match=r"1 part without faces \(old\)"):
+        asset.save(out)
+    again = Asset.load(out)
+    assert len(again.meshes) == 1
+    assert sum(len(m.faces) for m in again.meshes.values()) == 2
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_nothing_but_parts_without_faces_is_refused(tmp_path, suffix):
+    asset = Asset({"old": square().keep_faces(np.zeros(2, bool))})
+    with pytest.raises(ExportError, match="no part has a face"):
+        asset.save(tmp_path / f"out{suffix}")
+    assert not list(tmp_path.iterdir())

@@ -89,3 +89,17 @@ def test_flat_copies_are_found_wherever_they_lie(far):
     found = instances.copies(parts)
     assert sorted([*found, *(k for of in found.values() for k, _ in of)]) == list(range(12))
     assert len(found) == 1
+
+
+def test_vertices_of_their_own_for_each_face_are_no_seams():
+    mesh = ball(detail=4)
+
+    def uv(points):
+        return (points[:, :2] / 2 + 0.5 + 0.1 * points[:, 2:]).astype(np.float32)
+
+    corners = mesh.vertices[mesh.faces].reshape(-1, 3)
+    own = np.arange(len(corners)).reshape(-1, 3).astype(np.int32)
+    whole = decimate(replace(mesh, uv=uv(mesh.vertices)), 1000)
+    soup = decimate(Mesh(corners, own, uv=uv(corners)), 1000)
+    assert len(soup.vertices) == len(whole.vertices)
+    assert np.abs(soup.uv - uv(soup.vertices)).max() < 0.005

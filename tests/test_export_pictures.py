@@ -367,3 +367,15 @@ def test_kinds_that_gltf_does_not_have_come_in_as_png(tmp_path, kind, beside):
         data = binary[begin : begin + view["byteLength"]]
         with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
             np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), pixels)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "BMP"])
+def test_a_picture_of_another_kind_than_it_says_is_said_to_be_what_it_becomes(tmp_path, kind):
+    glb = cart()
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((4 * LARGEST, 4 * LARGEST, 3), 90, np.uint8)).save(buffer, kind)
+    glb.document["images"][0] = {"bufferView": glb.view(buffer.getvalue()), "mimeType": "image/png"}
+    written = exported(tmp_path, glb.data(), "--texture", str(LARGEST))
+    (row,), (picture,) = gltf_of(written)[0]["images"], pictures(written)
+    assert row["mimeType"] == Image.MIME[Image.open(io.BytesIO(picture)).format]
+    assert max(sizes(written)[0]) == LARGEST

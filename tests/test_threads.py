@@ -1,6 +1,7 @@
 """Threads of one process load and run models at once, and make what each makes alone."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -178,3 +179,34 @@ def test_plug_ins_are_there_for_the_second_thread_that_asks(tmp_path):
         check=True,
     )
     assert done.stdout.split() == ["True"] * 4
+
+
+def test_an_interrupted_wait_for_a_load_holds_nobody_up():
+    ready, done, entered = (threading.Event() for _ in range(3))
+
+    def works():
+        with working():
+            ready.set()
+            done.wait(30)
+
+    def begins():
+        # Once the main thread waits to load, so that this one stands back for it.
+        while not turns._waiting:
+            time.sleep(0.01)
+        threading.Timer(
+            0.2, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)
+        ).start()
+        with working():
+            entered.set()
+
+    threads = [threading.Thread(target=run, daemon=True) for run in (works, begins)]
+    threads[0].start()
+    assert ready.wait(5)
+    threads[1].start()
+    with pytest.raises(KeyboardInterrupt), alone():
+        pass
+    went_on = entered.wait(5)
+    done.set()
+    for thread in threads:
+        thread.join(5)
+    assert went_on

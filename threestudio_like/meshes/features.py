@@ -35,6 +35,7 @@ its `Source`."""
 
 _SINGULAR = {
     "extras": "object with extras",
+    "parts without faces": "part without faces",
     "second texture coordinates": "part with second texture coordinates",
     "texture coordinates": "part with texture coordinates",
     "vertex colours": "part with vertex colours",

@@ -34,12 +34,13 @@ def fitted(asset: Asset, faces: int = 0, texture: int = 0) -> Asset:
 
         check_budget(faces)
         meshes, findings = decimated(asset, ToolOptions(faces=faces))
-        asset.notes.extend(
-            f"{name}: {said}"
-            for name, said in findings["meshes"].items()
+        said = [
+            f"{name}: {words}"
+            for name, words in findings["meshes"].items()
             if meshes[name] is not asset.meshes[name]
-        )
-        asset = asset.with_meshes(meshes)
+        ]
+        # The caller's asset keeps its own notes.
+        asset = replace(asset.with_meshes(meshes), notes=[*asset.notes, *said])
     if not texture:
         return asset
     if not 16 <= texture <= 8192:

@@ -68,6 +68,8 @@ def alone() -> Iterator[None]:
         finally:
             _waiting -= 1
             _hold(me, held)
+            # Where the wait was broken off, those that stood back for it go on.
+            _turn.notify_all()
     try:
         yield
     finally:

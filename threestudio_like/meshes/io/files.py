@@ -61,7 +61,7 @@ def encode(asset: Asset, path: Path, frame: Frame | None = None) -> dict[Path, b
     row = format_to_write(path)
     assert row.write is not None
     check_sound(asset, path)
-    asset = _settled(asset, row)
+    asset = _settled(_with_faces(asset), row)
     try:
         files = row.write(
             from_canonical(_complete(asset, row.patches), frame or CANONICAL), path.name
@@ -83,13 +83,31 @@ def losses(asset: Asset, path: Path) -> list[Feature]:
     """What of an asset a file with the path's suffix will not hold. Raises ExportError."""
     row = format_to_write(path)
     source = asset.source
+    bare = tuple(name for name, mesh in asset.meshes.items() if not len(mesh.faces))
+    empty = [Feature("parts without faces", bare)] if bare else []
+    asset = _with_faces(asset)
     if source is not None and source.kind == row.patches:
-        return source.unkept(asset)
+        return empty + source.unkept(asset)
     held = _settled(asset, row)
     lost = [feature for feature in features(asset) if feature.kind not in row.keeps]
     if asset.nodes and not held.nodes and "placed objects" in row.keeps:
         lost.append(Feature("placed objects", tuple(asset.nodes)))
-    return lost + (row.also_loses(asset) if row.also_loses is not None else [])
+    return empty + lost + (row.also_loses(asset) if row.also_loses is not None else [])
+
+
+def _with_faces(asset: Asset) -> Asset:
+    """An asset without the meshes that have no faces, of which no format holds anything."""
+
+    def some(meshes: dict[str, Mesh]) -> dict[str, Mesh]:
+        return {k: m for k, m in meshes.items() if len(m.faces)}
+
+    own = {id(n.meshes): some(n.meshes) for n in asset.nodes.values()}
+    whole = all(len(own[id(n.meshes)]) == len(n.meshes) for n in asset.nodes.values())
+    if whole and all(len(m.faces) for m in asset.meshes.values()):
+        return asset
+    nodes = {k: Node(own[id(n.meshes)], n.transform) for k, n in asset.nodes.items()}
+    shown = {k: n for k, n in nodes.items() if n.meshes}
+    return replace(asset, meshes=some(asset.meshes), nodes=shown)
 
 
 def _settled(asset: Asset, row: Format) -> Asset:

@@ -15,7 +15,7 @@ _REMEDY = "Make its arrays fit each other, see threestudio_like.Mesh"
 def check_sound(asset: Asset, path: Path) -> None:
     """Raise ExportError where a mesh of an asset could not be read back from any file: arrays of
     other lengths or kinds than its vertices ask for, faces of other vertices than it has, numbers
-    that are none."""
+    that are none; and where none of its meshes has a face."""
     seen: set[int] = set()
     for meshes in (asset.meshes, *(node.meshes for node in asset.nodes.values())):
         for name, mesh in meshes.items():
@@ -25,6 +25,8 @@ def check_sound(asset: Asset, path: Path) -> None:
             fault = _fault(mesh)
             if fault:
                 raise ExportError(f'the part "{name[:40]}" {fault}', str(path), _REMEDY)
+    if asset.meshes and not any(len(mesh.faces) for mesh in asset.meshes.values()):
+        raise ExportError("no part has a face", str(path), "Give one a surface")
 
 
 def _fault(mesh: Mesh) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..equal_rows import equal_rows
 from ..mesh import Mesh
+from .normals import unit
 
 NEAR = 1e-5
 """How far a copy's vertices may lie from where its original's would be, as a share of its size."""
@@ -59,8 +60,15 @@ def copies(meshes: Sequence[Mesh]) -> dict[int, list[tuple[int, np.ndarray]]]:
 def placed_copy(made: Mesh, copy: Mesh, affine: np.ndarray) -> Mesh:
     """What was made of an original, where its copy is."""
     rows = np.concatenate([made.vertices, np.ones((len(made.vertices), 1))], 1)
+    normals = None
+    if made.normals is not None:
+        # As faces turn, by the cofactors: their signs follow where the map mirrors.
+        a, b, c = affine[:3]
+        turned = made.normals @ np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)])
+        normals = unit(turned).astype(np.float32)
     return replace(
         made,
+        normals=normals,
         vertices=(rows.astype(np.float64) @ affine).astype(np.float32),
         part=copy.part,
         material=copy.material,

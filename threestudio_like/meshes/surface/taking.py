@@ -13,6 +13,7 @@ from ...kernels import nearest, surface_tree
 from ..charts import charts
 from ..equal_rows import equal_rows
 from ..mesh import Mesh
+from .normals import face_normals, unit
 
 NUDGE = 1e-3
 """How far, as a share of the way to a face's middle, its corners look for their texture
@@ -20,10 +21,13 @@ coordinates: far enough to be on its side of a seam."""
 ALIKE = 0.05
 """Corners at a vertex are one where their texture coordinates differ by less than this share of
 the face's size in the texture."""
+_COINCIDENT = 16
+"""How many vertices at one place are looked through for the one on the right side of a seam."""
 
 
 def take_over(old: Mesh, new: Mesh, born: np.ndarray | None = None) -> Mesh:
-    """`new` (geometry only) with the attributes of `old`.
+    """`new` (geometry only) with the attributes of `old`. Hard edges stay hard; where there are
+    none it has no normals, so that it is smooth.
 
     Each face takes the chart of an old face, and each corner the values at the nearest point of
     that chart, on the face's own side of a seam.
@@ -32,48 +36,109 @@ def take_over(old: Mesh, new: Mesh, born: np.ndarray | None = None) -> Mesh:
         born: the old face (F,) that every new one is left of; without them it is the one nearest to
             its middle.
     """
-    attributes: list[np.ndarray] = [a for a in (old.uv, old.colours) if a is not None]
-    if not attributes:
-        origin = nearest_vertices(old, new.vertices)
-        return replace(
-            new, texture=old.texture, material=old.material, part=old.part, origin=origin
-        )
-    table = np.concatenate(attributes, 1).astype(np.float32)
     place, own = at_size_one(old.vertices, new.vertices)
     corner = own[new.faces]
-    middle = corner.mean(1, keepdims=True)
     if born is None:
         tree = surface_tree(torch.from_numpy(place), torch.from_numpy(old.faces))
-        born = nearest(tree, torch.from_numpy(middle[:, 0]))[1].numpy()
-    chart = charts(old)
-    owner = chart[born]
-    values = np.empty((len(new.faces), 3, table.shape[1]), np.float32)
-    within = corner + NUDGE * (middle - corner)
-    old_of, new_of = _rows_of(chart), _rows_of(owner)
-    for number, mine in new_of.items():
-        faces = old.faces[old_of[number]]
-        branch = surface_tree(torch.from_numpy(place), torch.from_numpy(faces))
-        found = faces[nearest(branch, torch.from_numpy(within[mine].reshape(-1, 3)))[1].numpy()]
-        points = corner[mine].reshape(-1, 3)
-        values[mine] = _at(place, found, points, table=table).reshape(len(mine), 3, -1)
-        torn = mine[_torn(place[faces], table[faces], corner[mine], values[mine])]
-        if len(torn):
-            found = faces[nearest(branch, torch.from_numpy(middle[torn, 0]))[1].numpy()]
-            points = corner[torn].reshape(-1, 3)
-            beyond = _at(place, np.repeat(found, 3, 0), points, table, clamped=False)
-            low, high = table[faces].min((0, 1)), table[faces].max((0, 1))
-            values[torn] = np.clip(beyond, low, high).reshape(len(torn), 3, -1)
-    vertex, inverse, of_row = _split(new.faces, owner, values)
+        born = nearest(tree, torch.from_numpy(corner.mean(1)))[1].numpy()
+    attributes: list[np.ndarray] = [a for a in (old.uv, old.colours) if a is not None]
+    vertex, inverse = np.arange(len(new.vertices)), new.faces.reshape(-1).astype(np.int64)
+    of_row = np.zeros((len(vertex), 0), np.float32)
+    if attributes:
+        table = np.concatenate(attributes, 1).astype(np.float32)
+        chart = _charts(old, table)
+        values = _values(old.faces, place, table, chart=chart, corner=corner, owner=chart[born])
+        vertex, inverse, of_row = _split(new.faces, chart[born], values)
+    normals = None
+    smooth = _smooth_pieces(old)
+    if smooth is not None:
+        piece = np.repeat(smooth[born], 3)
+        first, corners = equal_rows(np.stack([inverse, piece], 1))
+        normals = _shaded(new, piece)[first]
+        vertex, of_row, inverse = vertex[inverse[first]], of_row[inverse[first]], corners
     width = 0 if old.uv is None else 2
+    vertices = new.vertices[vertex]
     return replace(
         old,
-        vertices=new.vertices[vertex],
+        vertices=vertices,
         faces=inverse.reshape(-1, 3).astype(np.int32),
         uv=of_row[:, :2] if width else None,
         colours=of_row[:, width:] if old.colours is not None else None,
-        normals=None,
-        origin=nearest_vertices(old, new.vertices[vertex]),
+        normals=normals,
+        origin=nearest_vertices(old, vertices, _faces_at(inverse, born)),
     )
+
+
+def _charts(mesh: Mesh, table: np.ndarray) -> np.ndarray:
+    """The chart (F,) of every face, over vertices that have the same place and values (V, k): a
+    file may have vertices of their own for each face, which are no seams."""
+    number = equal_rows(np.concatenate([mesh.vertices, table], 1))[1]
+    return charts(replace(mesh, faces=number[mesh.faces]))
+
+
+def _smooth_pieces(mesh: Mesh) -> np.ndarray | None:
+    """Numbers (F,) that are equal for faces between which no edge is hard, which is one where the
+    normals of both sides differ; None where there are no normals, or no hard edges."""
+    if mesh.normals is None or not np.isfinite(mesh.normals).all():
+        return None
+    normals = np.round(mesh.normals, 3) + np.float32(0)
+    rows = equal_rows(np.concatenate([mesh.vertices, normals], 1))[0]
+    if len(rows) == len(equal_rows(mesh.vertices)[0]):
+        return None
+    return _charts(mesh, normals)
+
+
+def _shaded(mesh: Mesh, piece: np.ndarray) -> np.ndarray:
+    """The normals (3F, 3) of the corners of a mesh, smooth within pieces (3F,)."""
+    raw = face_normals(mesh.vertices.astype(np.float64), mesh.faces)
+    row, inverse = equal_rows(np.stack([mesh.faces.reshape(-1).astype(np.int64), piece], 1))
+    total = np.zeros((len(row), 3))
+    np.add.at(total, inverse, np.repeat(raw, 3, 0))
+    out = unit(total)
+    # What has no area faces anywhere.
+    out[~out.any(1)] = [0, 1, 0]
+    return out[inverse].astype(np.float32)
+
+
+def _faces_at(corners: np.ndarray, born: np.ndarray) -> np.ndarray:
+    """Of every vertex that corners (3F,) name, the old face that a face at it is left of."""
+    out = np.zeros(int(corners.max(initial=-1)) + 1, np.int64)
+    out[corners] = np.repeat(born, 3)
+    return out
+
+
+def _values(
+    faces: np.ndarray,
+    place: np.ndarray,
+    table: np.ndarray,
+    chart: np.ndarray,
+    corner: np.ndarray,
+    owner: np.ndarray,
+) -> np.ndarray:
+    """The values (N, 3, k) of the corners (N, 3, 3) of new faces.
+
+    Args:
+        faces, place, table: the old faces (F, 3), places (V, 3) and values (V, k). chart: of every
+            old face (F,). owner: the chart (N,) of every new one.
+    """
+    values = np.empty((len(corner), 3, table.shape[1]), np.float32)
+    middle = corner.mean(1, keepdims=True)
+    within = corner + NUDGE * (middle - corner)
+    old_of, new_of = _rows_of(chart), _rows_of(owner)
+    for number, mine in new_of.items():
+        own = faces[old_of[number]]
+        branch = surface_tree(torch.from_numpy(place), torch.from_numpy(own))
+        found = own[nearest(branch, torch.from_numpy(within[mine].reshape(-1, 3)))[1].numpy()]
+        points = corner[mine].reshape(-1, 3)
+        values[mine] = _at(place, found, points, table=table).reshape(len(mine), 3, -1)
+        torn = mine[_torn(place[own], table[own], corner[mine], values[mine])]
+        if len(torn):
+            found = own[nearest(branch, torch.from_numpy(middle[torn, 0]))[1].numpy()]
+            points = corner[torn].reshape(-1, 3)
+            beyond = _at(place, np.repeat(found, 3, 0), points, table, clamped=False)
+            low, high = table[own].min((0, 1)), table[own].max((0, 1))
+            values[torn] = np.clip(beyond, low, high).reshape(len(torn), 3, -1)
+    return values
 
 
 def _torn(
@@ -145,9 +210,24 @@ def _split(
     return corner[first, 0], inverse, mean.astype(np.float32)
 
 
-def nearest_vertices(old: Mesh, points: np.ndarray) -> np.ndarray:
-    """The `Mesh.origin` of points (N, 3): that of the nearest vertex of `old`."""
-    found = cKDTree(old.vertices).query(points)[1].astype(np.int64)
+def nearest_vertices(old: Mesh, points: np.ndarray, face: np.ndarray | None = None) -> np.ndarray:
+    """The `Mesh.origin` of points (N, 3): that of the nearest vertex of `old`.
+
+    Args:
+        face: of every point (N,) a face of `old`. Of several vertices at the nearest place one is
+            taken that is connected to it, which is on its side of a seam.
+    """
+    tree = cKDTree(old.vertices)
+    found = tree.query(points)[1].astype(np.int64)
+    if face is not None and len(old.vertices) > 1:
+        chart = charts(old)
+        of_vertex = np.full(len(old.vertices), -1)
+        of_vertex[old.faces.reshape(-1)] = np.repeat(chart, 3)
+        near = tree.query(points, k=min(_COINCIDENT, len(old.vertices)))[1]
+        together = (old.vertices[near] == old.vertices[found][:, None]).all(2)
+        alike = together & (of_vertex[near] == chart[face][:, None])
+        some = np.flatnonzero(alike.any(1))
+        found[some] = near[some, alike[some].argmax(1)]
     return found if old.origin is None else old.origin[found]
 
 

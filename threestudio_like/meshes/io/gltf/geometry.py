@@ -3,11 +3,12 @@ new texture coordinates."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from ...equal_rows import equal_rows
 from ...mesh import Mesh
 from .accessors import Accessors
 from .document import DRACO
@@ -110,6 +111,7 @@ class GeometryPatch:
 
     def __init__(self, source: GltfSource, accessors: Accessors, motion: np.ndarray) -> None:
         self.source, self.accessors, self.motion = source, accessors, motion
+        self.names = {id(ref): name for name, ref in source.refs.items()}
         self.reader = Reader(source.file)
         self.reader.scene.mesh_nodes()
 
@@ -121,6 +123,10 @@ class GeometryPatch:
         ref = self.source.refs[name]
         before = self.reader.primitives(ref.place.mesh)[ref.primitive]
         known = has_origin(mesh)
+        flat = self.source.meshes[name].origin is not None
+        if known and flat and change.corners and not change.normals:
+            # Every face has its own normal because the file says none, which none has to say.
+            mesh = _joined(mesh)
         self._corners(row, ref, before, mesh=mesh, change=change)
         if change.moved:
             self._move(row, ref, mesh)
@@ -191,11 +197,15 @@ class GeometryPatch:
     def _placement(self, ref: PrimitiveRef, mesh: Mesh) -> np.ndarray:
         """What maps the vertices of the file, from which those of a mesh come, to the world:
         (4, 4), or of a skinned mesh (V, 3, 4)."""
-        matrix = self.reader.placement(ref.place, ref.primitive)
-        if matrix.ndim == 3 and not has_origin(mesh) and len(matrix) != len(mesh.vertices):
-            # What became of its vertices is not known: the skin is gone, and with it its poses.
+        if self._anew(ref, mesh):
             return ref.place.matrix
-        return matrix
+        return self.reader.placement(ref.place, ref.primitive)
+
+    def _anew(self, ref: PrimitiveRef, mesh: Mesh) -> bool:
+        """Whether it is not known what became of the vertices of the file, so that the skin and the
+        morph targets are gone, and with them its poses."""
+        before = self.source.meshes[self.names[id(ref)]]
+        return not has_origin(mesh) and not same_corners(mesh, before)
 
     def _gather(self, row: dict[str, Any], before: dict[str, Any], origin: np.ndarray) -> None:
         """Give a primitive the vertices of the file that `origin` (V,) names, all attributes in
@@ -243,10 +253,9 @@ class GeometryPatch:
         local = points @ inverse.T if matrix.ndim == 2 else np.einsum("vij,vj->vi", inverse, points)
         return local - self._morph(ref, mesh, "POSITION")
 
-    def _normals(
-        self, row: dict[str, Any], ref: PrimitiveRef, mesh: Mesh, moved: bool, name: str
-    ) -> None:
-        """Set the normals of a primitive from those of the world."""
+    def local_normals(self, ref: PrimitiveRef, mesh: Mesh, moved: bool, name: str) -> np.ndarray:
+        """The normals (V, 3) float64 of a mesh's vertices before its node and its morph targets
+        turn them."""
         mesh = own_normals(mesh, self.source.meshes[name], self.motion, moved)
         linear = self._own_placement(ref, mesh)[..., :3, :3]
         back = np.linalg.inv(self.motion @ self.source.motion)
@@ -255,8 +264,15 @@ class GeometryPatch:
         change = self._morph(ref, mesh, "NORMAL")
         if isinstance(change, np.ndarray):
             own = unmorphed(_unit(own), change)
+        return _unit(own)
+
+    def _normals(
+        self, row: dict[str, Any], ref: PrimitiveRef, mesh: Mesh, moved: bool, name: str
+    ) -> None:
+        """Set the normals of a primitive from those of the world."""
         row["attributes"]["NORMAL"] = self.accessors.put(
-            _unit(own).astype(np.float32), old=row["attributes"].get("NORMAL")
+            self.local_normals(ref, mesh, moved=moved, name=name).astype(np.float32),
+            old=row["attributes"].get("NORMAL"),
         )
 
     def _own_placement(self, ref: PrimitiveRef, mesh: Mesh) -> np.ndarray:
@@ -269,7 +285,7 @@ class GeometryPatch:
         """What the default weights of the morph targets add to the vertices of a mesh (V, 3); zero
         where there is nothing."""
         primitive = self.reader.primitives(ref.place.mesh)[ref.primitive]
-        targets = primitive.get("targets", [])
+        targets = [] if self._anew(ref, mesh) else primitive.get("targets", [])
         weights = self.reader.scene.morph_weights(ref.place.node, ref.place.mesh, len(targets))
         total: np.ndarray | float = 0.0
         for target, weight in zip(targets, weights):
@@ -304,6 +320,22 @@ class GeometryPatch:
             shift = sets
         attributes["TEXCOORD_0"] = self.accessors.put(_flipped(mesh).astype(np.float32))
         return shift
+
+
+def _joined(mesh: Mesh) -> Mesh:
+    """A mesh whose vertices that differ in nothing but their normals are one."""
+    assert mesh.origin is not None
+    tables = [t for t in (mesh.vertices, mesh.uv, mesh.colours) if t is not None]
+    first, inverse = equal_rows(np.concatenate([*tables, mesh.origin[:, None]], 1))
+    return replace(
+        mesh,
+        vertices=mesh.vertices[first],
+        faces=inverse[mesh.faces].astype(np.int32),
+        uv=None if mesh.uv is None else mesh.uv[first],
+        colours=None if mesh.colours is None else mesh.colours[first],
+        normals=None,
+        origin=mesh.origin[first],
+    )
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -139,14 +139,21 @@ class _Patch:
         return [group for groups in kinds.values() for _, group in groups]
 
     def _moved(self, name: str) -> _Local:
-        """The places of a mesh's vertices in its node's frame, none where none moved."""
-        edit = self._edit({}, "", name)
-        if edit is None or not edit.change.moved:
-            return _Local(np.zeros((0, 3)), 0.0)
-        local = self.geometry.local(self.source.refs[name], edit.mesh)
-        world, extent = edit.mesh.vertices, np.ptp(edit.mesh.vertices, axis=0).max(initial=1e-30)
-        share = float(np.ptp(local, axis=0).max(initial=0.0) / extent)
-        return _Local(local, ROUNDING * share * float(np.abs(world).max(initial=0.0)))
+        """The places and normals of a mesh's vertices in its node's frame, none where they are
+        those of the file."""
+        out, edit = _Local(), self._edit({}, "", name)
+        if edit is None:
+            return out
+        ref, mesh, change = self.source.refs[name], edit.mesh, edit.change
+        # Of faces that are new for all, rounding decides which normals count as changed.
+        if change.normals or (change.corners and mesh.normals is not None):
+            out.normals = self.geometry.local_normals(ref, mesh, moved=change.moved, name=name)
+        if change.moved:
+            out.places = self.geometry.local(ref, mesh)
+            extent = float(np.ptp(mesh.vertices, axis=0).max(initial=1e-30))
+            share = float(np.ptp(out.places, axis=0).max(initial=0.0)) / extent
+            out.rounding = ROUNDING * share * float(np.abs(mesh.vertices).max(initial=0.0))
+        return out
 
     def _state(self, name: str) -> tuple[Any, ...]:
         """Equal for meshes, of several nodes, that were changed in the same way."""
@@ -159,7 +166,7 @@ class _Patch:
         mesh = edit.mesh
         shape = (
             None if not change.corners else (mesh.faces.tobytes(), _bytes(mesh.origin)),
-            name if change.normals else change.moved,
+            change.moved,
             _bytes(mesh.uv) if change.uv or change.carried else None,
             _bytes(mesh.colours) if change.recoloured else change.uncoloured,
         )
@@ -318,16 +325,22 @@ def _bytes(values: np.ndarray | None) -> bytes | None:
 
 @dataclass
 class _Local:
-    """Places (V, 3) in the frame of a node, and by how much they are off for the rounding of those
-    in the world."""
+    """Places (V, 3) and normals (V, 3) in the frame of a node, and by how much the places are off
+    for the rounding of those in the world."""
 
-    places: np.ndarray
-    rounding: float
+    places: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    normals: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    rounding: float = 0.0
 
 
 def _near(one: _Local, other: _Local) -> bool:
-    """Whether places are the same but for rounding."""
-    if one.places.shape != other.places.shape:
+    """Whether places and normals are the same but for rounding."""
+    if one.places.shape != other.places.shape or one.normals.shape != other.normals.shape:
         return False
     most = 1e-5 * float(np.abs(one.places).max(initial=0.0)) + one.rounding + other.rounding
-    return bool((np.abs(one.places - other.places) <= most).all())
+    if (np.abs(one.places - other.places) > most).any():
+        return False
+    size = float(np.abs(one.places).max(initial=0.0))
+    # Normals are no better known than the places that they were made from.
+    turned = 1e-4 + (one.rounding + other.rounding) / size if size else 1e-4
+    return bool((np.abs(one.normals - other.normals) <= turned).all())

@@ -140,7 +140,9 @@ class _Mending:
                 continue
             if row != self.file.entry("images", number):
                 continue
-            mime = mime_of(self.file.image_bytes(number))
+            # It may have been made smaller in its place.
+            data = self.accessors.buffers.bytes_of(row["bufferView"])
+            mime = mime_of(self.file.image_bytes(number) if data is None else data)
             if mime != "image/x-unknown" and row.get("mimeType") != mime:
                 row["mimeType"] = mime
                 self.changed.append(f"/images/{number}")
