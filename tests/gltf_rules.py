@@ -167,7 +167,21 @@ def _primitive(data: bytes, document: dict[str, Any], row: dict[str, Any]) -> li
     if sets != [f"TEXCOORD_{k}" for k in range(len(sets))]:
         found.append(f"sets {sets}")
     joints = min((len(s["joints"]) for s in document.get("skins", [])), default=0)
+    if "TANGENT" not in row["attributes"] and any(map(_lacks_directions, _looks(document, row))):
+        found.append("no tangents, and no normal map to make them by")
     return found + _weights(data, row["attributes"], joints)
+
+
+def _looks(document: dict[str, Any], row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The materials of a primitive and of its variants."""
+    varied = row.get("extensions", {}).get("KHR_materials_variants", {}).get("mappings", [])
+    return [document["materials"][r["material"]] for r in (row, *varied) if "material" in r]
+
+
+def _lacks_directions(row: dict[str, Any]) -> bool:
+    spoken = row.get("extensions", {})
+    bent = "clearcoatNormalTexture" in spoken.get("KHR_materials_clearcoat", {})
+    return (bent or "KHR_materials_anisotropy" in spoken) and "normalTexture" not in row
 
 
 def _weights(data: bytes, attributes: dict[str, int], joints: int) -> list[str]:

@@ -44,6 +44,9 @@ def _extension(name: str) -> Callable[[Glb], None]:
         rows = {key: {"index": glb.texture(noise(k))} for k, key in enumerate(MAPS[name])}
         paint = glb.document["materials"][0]
         paint.setdefault("extensions", {})[f"KHR_materials_{name}"] = rows
+        if name in ("clearcoat", "anisotropy"):
+            # Those have directions along the surface, which a viewer makes by the normal map.
+            paint["normalTexture"] = {"index": glb.texture(noise(9))}
         glb.use(f"KHR_materials_{name}")
 
     return change

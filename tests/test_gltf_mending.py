@@ -102,6 +102,29 @@ def _undeclared(glb: Glb) -> None:
     glb.document["materials"][0]["extensions"] = {"KHR_materials_ior": {"ior": 1.4}}
 
 
+def _brushed(**row) -> Callable[[Glb], None]:
+    """A material with directions along its surface."""
+
+    def change(glb: Glb) -> None:
+        _paint("", extensions={"KHR_materials_anisotropy": row})(glb)
+        glb.use("KHR_materials_anisotropy")
+
+    return change
+
+
+def _coat(glb: Glb, *more: str) -> None:
+    bumps = {"index": glb.texture(np.full((4, 4, 3), [140, 120, 250], np.uint8))}
+    if "second" in more:
+        bumps["texCoord"] = 1
+        _attribute("TEXCOORD_1", box()["uv"])(glb)
+    rows = {"clearcoatFactor": 0.5, "clearcoatNormalTexture": bumps}
+    glb.document["materials"][0]["extensions"] = {"KHR_materials_clearcoat": rows}
+    glb.use("KHR_materials_clearcoat")
+    if "varied" in more:
+        FEATURES["material variants"](glb)
+        glb.document["meshes"][0]["primitives"][0]["material"] = 1
+
+
 UP = np.tile(np.float32([[1, 0, 0, 1]]), (COUNT, 1))
 SIDES = box()["normal"]
 HALF = SIDES * np.float32(0.5)
@@ -177,6 +200,11 @@ BREACHES: dict[str, tuple[Callable[[Glb], None], str]] = {
     "an extension that is not declared": (_undeclared, ""),
     "sets with a gap": (_attribute("TEXCOORD_2", box()["uv"]), ""),
     "children without any": (_node(children=[]), ""),
+    "a rough coat without tangents": (_coat, ""),
+    "one by other coordinates": (lambda glb: _coat(glb, "second"), ""),
+    "one of a variant": (lambda glb: _coat(glb, "varied"), ""),
+    "brushed metal without tangents": (_brushed(anisotropyStrength=0.5), ""),
+    "brushed metal with a map": (_brushed(anisotropyTexture={"index": 0}), ""),
 }
 CALLS = {
     "convert": ["convert"],
@@ -276,6 +304,25 @@ def test_a_skin_goes_with_its_weights(tmp_path):
     assert [n for n in document["nodes"] if "skin" in n] == []
     assert "weights" not in document["meshes"][0]
     assert [a["name"] for a in document["animations"]] == ["bow"]
+
+
+def test_a_rough_coat_keeps_directions_when_its_tangents_are_lost(tmp_path):
+    glb = cart()
+    FEATURES["tangents"](glb)
+    _coat(glb)
+    assert broken_rules(glb.data()) == []
+    (tmp_path / "in.glb").write_bytes(glb.data())
+    asset = Asset.load(tmp_path / "in.glb")
+    assert patch(asset, asset.source).changed == []
+    name, mesh = next((k, m) for k, m in asset.meshes.items() if m.uv is not None)
+    bent = mesh.vertices * np.linspace(1, 1.2, len(mesh.vertices))[:, None].astype(np.float32)
+    moved = replace(asset, meshes={**asset.meshes, name: replace(mesh, vertices=bent)})
+    moved.save(tmp_path / "out.glb")
+    data = (tmp_path / "out.glb").read_bytes()
+    assert broken_rules(data) == []
+    document, _ = gltf_of(data)
+    assert document["materials"][0]["normalTexture"]["scale"] == 0
+    assert len(document["images"]) == len(gltf_of(glb.data())[0]["images"]) + 1
 
 
 @pytest.mark.parametrize("name", list(FEATURES))

@@ -1,6 +1,7 @@
 """Mends what makes a glTF file invalid while it is patched, so that whatever is written is valid:
 its rows, the numbers that were mended when it was read, tables that are not aligned, bounds,
-textures on a surface without coordinates, extensions that are not declared."""
+textures on a surface without coordinates, tangents that a material needs, extensions that are not
+declared."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from ..scene import INSTANCING
 from ..source import texture_infos
 from .animations import mend_animations
 from .rows import mend_rows
+from .tangents import mend_tangents
 
 QUANTISED = "KHR_mesh_quantization"
 _KINDS = {"image/webp": "EXT_texture_webp", "image/ktx2": "KHR_texture_basisu"}
@@ -39,6 +41,7 @@ class _Mending:
         """Carry it out."""
         self.changed += mend_rows(self.document)[0]
         self.changed += mend_animations(self.document, self.file, self.accessors)[0]
+        self.changed += mend_tangents(self.document, self.accessors)
         self._coordinates()
         for pointer, role, index in _uses(self.document):
             self.uses.setdefault(index, []).append((pointer, role))
