@@ -33,9 +33,9 @@ def batch(prior, prompt: str, count: int = 2):
     )
 
 
-def reweighted(layer, hidden, context, factors):
-    """Cross-attention written out, columns multiplied after the softmax: what `emphasised` has to
-    equal."""
+def reweighted(layer, hidden, context, factors, normalised=False):
+    """Cross-attention written out, columns multiplied after the softmax (and rows divided by their
+    sums): what `emphasised` has to equal."""
 
     def split(x):
         return x.unflatten(-1, (layer.heads, -1)).transpose(1, 2)
@@ -46,12 +46,19 @@ def reweighted(layer, hidden, context, factors):
         split(layer.to_v(context)),
     )
     maps = (query @ key.transpose(-1, -2) * layer.scale).softmax(-1) * factors[:, None, None]
+    if normalised:
+        maps = maps / maps.sum(-1, keepdim=True)
     return layer.to_out[0]((maps @ value).transpose(1, 2).flatten(2))
 
 
-def test_emphasis_multiplies_the_chosen_columns_and_nothing_else(toybox_prior):
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("fused", [False, True])
+def test_emphasis_multiplies_the_chosen_columns_and_nothing_else(
+    toybox_prior, monkeypatch, normalised, fused
+):
     """c = 25: the selected columns are exactly 25 times what they were, all others as they were,
-    rows not normalised again."""
+    rows not normalised again; or, normalised, of sum one."""
+    monkeypatch.setattr(toybox_prior.processor, "fused", fused)
     layer = toybox_prior.unet.down_blocks[1].attentions[0].transformer_blocks[0].attn2
     generator = torch.Generator().manual_seed(1)
     hidden, context = (
@@ -60,12 +67,13 @@ def test_emphasis_multiplies_the_chosen_columns_and_nothing_else(toybox_prior):
     )
     factors = torch.ones(2, 32)
     factors[0, [3, 7]] = 25.0
-    with torch.no_grad(), emphasised(toybox_prior.unet, factors):
+    with torch.no_grad(), emphasised(toybox_prior.unet, factors, normalised):
         found = layer(hidden, encoder_hidden_states=context)
     with torch.no_grad():
-        assert torch.allclose(found, reweighted(layer, hidden, context, factors), atol=1e-4)
+        wanted = reweighted(layer, hidden, context, factors, normalised)
+        assert torch.allclose(found, wanted, atol=1e-4)
         plain = layer(hidden, encoder_hidden_states=context)
-    assert torch.equal(found[1], plain[1])
+    assert torch.allclose(found[1], plain[1], atol=1e-6 if normalised else 0, rtol=0)
     assert (found[0] - plain[0]).abs().max() > 0.05
 
 
@@ -137,10 +145,17 @@ def test_transformers_with_cross_or_joint_attention_can_be_hooked():
         plain = cross(x, added_cond_kwargs=more, **arguments).sample
         factors = torch.ones(2, 5)
         factors[0, 2] = 9.0
-        with emphasised(cross, factors):
-            found = cross(x, added_cond_kwargs=more, **arguments).sample
-    assert torch.equal(found[1], plain[1])
-    assert not torch.allclose(found[0], plain[0], atol=1e-4)
+        for normalised in (False, True):
+            with emphasised(cross, factors, normalised):
+                found = cross(x, added_cond_kwargs=more, **arguments).sample
+            assert torch.allclose(found[1], plain[1], atol=1e-5 if normalised else 0, rtol=0)
+            assert not torch.allclose(found[0], plain[0], atol=1e-4)
+        # A mask of the text is kept: what it hides stays hidden, however loud.
+        seen = torch.tensor([[1, 1, 0, 1, 1]] * 2)
+        hidden = cross(x, added_cond_kwargs=more, encoder_attention_mask=seen, **arguments).sample
+        with emphasised(cross, factors, normalised=True):
+            same = cross(x, added_cond_kwargs=more, encoder_attention_mask=seen, **arguments).sample
+    assert torch.allclose(same, hidden, atol=1e-5)
     joint = SD3Transformer2DModel(
         sample_size=8,
         patch_size=2,
@@ -165,6 +180,11 @@ def test_transformers_with_cross_or_joint_attention_can_be_hooked():
         plain = joint(x, **given).sample
         with emphasised(joint, factors):
             found = joint(x, **given).sample
+        with (
+            pytest.raises(ModelError, match="cannot be normalised"),
+            emphasised(joint, factors, True),
+        ):
+            pass
     assert torch.equal(found[1], plain[1])
     assert not torch.allclose(found[0], plain[0], atol=1e-5)
 
@@ -232,6 +252,14 @@ def test_c_of_one_equals_plain_score_distillation_bit_for_bit(toybox_prior):
     )
     other = gradient(SpatialScoreDistillation(toybox_prior, PROMPT, ["on"], SpatialConfig()))
     assert not torch.allclose(plain, other, rtol=1e-2)
+
+
+def test_normalised_emphasis_is_another_gradient(toybox_prior):
+    found = [
+        gradient(SpatialScoreDistillation(toybox_prior, PROMPT, ["on"], SpatialConfig(normalise=n)))
+        for n in (False, True)
+    ]
+    assert not torch.allclose(*found, rtol=1e-2)
 
 
 def test_only_the_conditional_branch_is_emphasised(toybox_prior, monkeypatch):

@@ -105,6 +105,8 @@ class ScoreDistillation(Guidance):
 
     domain: Domain = "colour"
     """What the renderings show."""
+    normalised = False
+    """Whether rows of attention are divided by their sums after `emphasis`."""
 
     def __init__(
         self,
@@ -263,6 +265,7 @@ class ScoreDistillation(Guidance):
         if factors is not None:
             condition.emphasis = torch.ones(repeat * count, factors.shape[1])
             condition.emphasis[:count] = factors
+            condition.normalised = self.normalised
         epsilon = prior.epsilon(noisy.repeat(repeat, 1, 1, 1), t.repeat(repeat), condition).chunk(
             repeat
         )

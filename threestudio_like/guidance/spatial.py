@@ -37,6 +37,9 @@ class SpatialConfig:
     factor: Weight = 25.0
     """Factor c by which the attention maps of the spatial words are multiplied; 1 is plain score
     distillation."""
+    normalise: bool = False
+    """Whether rows of the attention maps are divided by their sums after that, so that other words
+    are heard less; the paper's are not."""
     score: ScoreDistillationConfig = field(default_factory=_score)
     """Settings of the score distillation. The prompt does not follow the camera, because relations
     like "in front of" hold as seen from the reference view."""
@@ -69,7 +72,7 @@ class SpatialScoreDistillation(ScoreDistillation):
                 "--spatial.factor",
                 "The paper's is 25",
             )
-        self.factor = config.factor
+        self.factor, self.normalised = config.factor, config.normalise
         plain, _ = parse_weighted(prompt)
         self.columns = sorted(
             {column for word in words for column in prior.word_columns(plain, word)}

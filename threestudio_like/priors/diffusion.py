@@ -76,12 +76,13 @@ class Condition:
 
     text (B, T, D) embeddings; cameras of the B views; background: grey level in [0, 1], one for all
     or (B,); views: how many consecutive entries show the same object and are denoised together;
-    emphasis (B, T): factors of the words' attention (see `attention.emphasised`); reference: a
-    picture of the object, and shown (B,) bool: which entries are told of it (None for all), for the
-    unconditional ones are not. A prior ignores what it was not trained for, but for emphasis, which
-    one that cannot do refuses; one that wants a reference refuses to predict without. control:
-    pictures (B, H, W, 3) of every entry by kind (`control.kinds`), for priors that are controlled
-    by them; those whose pictures are missing are not. domain: what all pictures show.
+    emphasis (B, T): factors of the words' attention, and normalised: whether its rows are then
+    divided by their sums (see `attention.emphasised`); reference: a picture of the object, and
+    shown (B,) bool: which entries are told of it (None for all), for the unconditional ones are
+    not. A prior ignores what it was not trained for, but for emphasis, which one that cannot do
+    refuses; one that wants a reference refuses to predict without. control: pictures (B, H, W, 3)
+    of every entry by kind (`control.kinds`), for priors that are controlled by them; those whose
+    pictures are missing are not. domain: what all pictures show.
     """
 
     text: torch.Tensor
@@ -93,6 +94,7 @@ class Condition:
     shown: torch.Tensor | None = None
     control: dict[str, torch.Tensor] | None = None
     domain: Domain = "colour"
+    normalised: bool = False
 
     def without(self, untold: frozenset[Untold]) -> Condition:
         """The condition of a prior that is not told all of it. A background belongs to a camera."""

@@ -57,6 +57,7 @@ def join(a: Condition, b: Condition) -> Condition:
         if a.control is None
         else {kind: torch.cat([pictures, pictures]) for kind, pictures in a.control.items()},
         domain=a.domain,
+        normalised=a.normalised or b.normalised,
     )
 
 

@@ -343,7 +343,7 @@ class StableDiffusionPrior(DiffusersPrior):
             labels = self._labels(condition, len(x))
         arguments = (x, self.schedule.time(t), text.context)
         with ExitStack() as hooks:
-            hooks.enter_context(emphasised(self.unet, emphasis))
+            hooks.enter_context(emphasised(self.unet, emphasis, condition.normalised))
             if self.controls and condition.control:
                 # What the control networks say is no argument of a recording.
                 call = self._plain

@@ -372,7 +372,8 @@ class DiffusersPrior(DiffusionPrior):
         t = t.to(self.device)
         text = self.layout.unpack(condition.text.to(self.device, self.dtype))
         x = self.schedule.seen(latents.to(self.device), t).to(self.dtype)
-        told = emphasised(self.denoiser, self._emphasis(condition, text))
+        emphasis = self._emphasis(condition, text)
+        told = emphasised(self.denoiser, emphasis, condition.normalised)
         with told, controlled(self, condition.control):
             out = self.answer(x, t, text, condition)
         return self._said(out.float(), latents, t)

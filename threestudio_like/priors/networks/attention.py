@@ -156,19 +156,22 @@ def text_values(model: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def emphasised(model: Any, emphasis: torch.Tensor | None) -> Iterator[None]:
+def emphasised(
+    model: Any, emphasis: torch.Tensor | None, normalised: bool = False
+) -> Iterator[None]:
     """Within the block, and only in this thread, every column of the text's attention maps is
     multiplied by its factor after the softmax.
 
-    Rows are not normalised again (METHODS 4.5). Self-attention is unchanged, and factors of one
-    change no bit.
+    Self-attention is unchanged, and factors of one change no bit.
 
     Args:
         emphasis: (B, T) factors, one row for each entry of the batch that the model will be given;
             None for none.
+        normalised: whether every row of a map is then divided by its sum. The published method
+            does not (METHODS 4.5), so that the text as a whole is heard louder.
 
     Raises:
-        ModelError: see `text_values`.
+        ModelError: see `text_values`; joint attention cannot be normalised.
 
     Example:
         >>> with emphasised(unet, factors):              # doctest: +SKIP
@@ -177,22 +180,63 @@ def emphasised(model: Any, emphasis: torch.Tensor | None) -> Iterator[None]:
     if emphasis is None:
         yield
         return
-    owner = threading.get_ident()
-
-    def scale(module: Any, inputs: Any, values: torch.Tensor) -> torch.Tensor | None:
-        if threading.get_ident() != owner:
-            return None
-        if values.shape[:2] != emphasis.shape:
-            raise ValueError(
-                f"emphasis is {list(emphasis.shape)}, the text's values are "
-                f"{list(values.shape[:2])}"
-            )
-        return values * emphasis.to(values)[..., None]
-
     with ExitStack() as hooks:
-        for projection in text_values(model).values():
-            hooks.callback(projection.register_forward_hook(scale).remove)
+        for name, projection in text_values(model).items():
+            if normalised:
+                layer = model.get_submodule(name)
+                if not getattr(layer, "is_cross_attention", False):
+                    raise ModelError(
+                        "its text and picture attend together, which cannot be normalised",
+                        name,
+                        "Leave out the normalising of emphasis",
+                    )
+                hook = _Louder(emphasis)
+                handle = layer.register_forward_pre_hook(hook, with_kwargs=True)
+            else:
+                handle = projection.register_forward_hook(_Scaled(emphasis))
+            hooks.callback(handle.remove)
         yield
+
+
+class _Emphasis:
+    """A hook that acts in the thread that made it alone."""
+
+    def __init__(self, emphasis: torch.Tensor) -> None:
+        self.emphasis, self.owner = emphasis, threading.get_ident()
+
+    def here(self, shape: torch.Size) -> bool:
+        """Whether it acts on values of the text of a shape (B, T). Raises ValueError."""
+        if threading.get_ident() != self.owner:
+            return False
+        if shape != self.emphasis.shape:
+            raise ValueError(
+                f"emphasis is {list(self.emphasis.shape)}, the text's values are {list(shape)}"
+            )
+        return True
+
+
+class _Scaled(_Emphasis):
+    """Multiplies the values of the text."""
+
+    def __call__(self, module: Any, inputs: Any, values: torch.Tensor) -> torch.Tensor | None:
+        if not self.here(values.shape[:2]):
+            return None
+        return values * self.emphasis.to(values)[..., None]
+
+
+class _Louder(_Emphasis):
+    """Adds the factors' logarithms to the scores of a cross-attention, whose softmax then has rows
+    that were multiplied and divided by their sums."""
+
+    def __call__(self, module: Any, inputs: Any, given: dict[str, Any]) -> Any:
+        text = given["encoder_hidden_states"]
+        if not self.here(text.shape[:2]):
+            return None
+        added = self.emphasis.to(text).log()[:, None, None]
+        mask = given.get("attention_mask")
+        if mask is not None:
+            added = added + (mask[:, None] if mask.ndim == 3 else mask)
+        return inputs, {**given, "attention_mask": added}
 
 
 @contextmanager

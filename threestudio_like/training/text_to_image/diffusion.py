@@ -246,6 +246,7 @@ def diffusion_stage(
     groups: int = 12,
     lr: float = 1e-3,
     normals: torch.Tensor | None = None,
+    camera: tuple[str, ...] = FIRST_CAMERA_VECTOR,
 ) -> Stage:
     """The stage that trains UNet and text encoder with the v objective on groups of four views.
 
@@ -256,12 +257,14 @@ def diffusion_stage(
     Args:
         latents: (N * 4, C, h, w) float16, with the group as the outer index.
         normals: of the same views, where the model learns both.
+        camera: the numbers of the denoiser's camera vector, where normals do not decide.
     """
     unet.train()
     text_encoder.train()
     processor = install(unet)
     ema = nn.ModuleDict({"unet": Ema(unet, 0.9985), "text": Ema(text_encoder, 0.9985)})
-    batches = Batches(GroupBatches(tokenizer, latents, data, groups=groups, normals=normals), unet)
+    drawn_batches = GroupBatches(tokenizer, latents, data, groups, normals=normals, camera=camera)
+    batches = Batches(drawn_batches, unet)
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         drawn = batches(step)
