@@ -1,0 +1,337 @@
+"""`compose` end to end: a picture and a prompt, nothing else. Scenes of the toybox, and scenes of
+the second world, which another generator makes and another renderer draws, with floors and shadows.
+
+Every scene is made by the command itself, in a process of its own; nothing is left out, and one
+that the command refuses counts as found, held and overlapping nowhere. Shapes are measured upright
+in the unit sphere, each alone, as it stands in the scene and at its best turn about the vertical;
+the whole scene as it stands. The floor is another object of the category, in its place.
+
+Resumable: outputs/benchmark/whole_scenes/lines.jsonl.
+
+Run: python benchmarks/whole_scenes.py [--second 60] [--own 40] [--share 1/2]   (two processes)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tables import ROOT, interval, publish, table
+from worlds import add_world, runs, world_at_hand
+
+from threestudio_like.meshes.io.files import read
+from threestudio_like.meshes.mesh import Mesh, join
+from threestudio_like.metrics.layout import relation_holds
+from threestudio_like.systems.scene.layout import own_masks, reference_camera
+from threestudio_like.systems.scene.prompt import SceneText, read_scene
+
+SEED, SIZE, ELEVATION = 9001, 256, (8.0, 30.0)
+FOUND = 0.5
+"""IoU with the true box from which a thing counts as found."""
+NAMES = {"own": "the toybox", "second": "the second world"}
+Line = dict[str, Any]
+
+
+@dataclass
+class Case:
+    """A scene: its picture (S, S, 3) uint8, prompt, the things' meshes in the prompt's order, and
+    others of their categories; degrees by which the camera looks down."""
+
+    pixels: np.ndarray
+    text: SceneText
+    meshes: list[Mesh]
+    others: list[Mesh]
+    elevation: float
+
+    def boxes(self) -> list[np.ndarray]:
+        """Where every thing would be seen if it stood alone: x0, y0, x1, y1 in pixels."""
+        from threestudio_like.meshes.transform import Transform
+        from threestudio_like.representations import Body, PlacedScene
+
+        camera = reference_camera(3.0, 40.0, self.elevation, SIZE, SIZE)
+        names = [str(k) for k in range(len(self.meshes))]
+        bodies = [Body({"m": m}) for m in self.meshes]
+        still = [Transform() for _ in bodies]
+        scene = PlacedScene(bodies, names, still, camera.camera_to_world[0])
+        with torch.no_grad():
+            alone = own_masks(scene, camera)[1].numpy()
+        found = [np.argwhere(mask) for mask in alone]
+        return [np.concatenate([a.min(0)[::-1], a.max(0)[::-1] + 1]) for a in found]
+
+
+def _angle(index: int) -> tuple[np.random.Generator, float]:
+    rng = np.random.Generator(np.random.Philox(key=[SEED + 7, index]))
+    return rng, float(rng.uniform(*ELEVATION))
+
+
+def second(index: int) -> Case:
+    """A scene of the second world."""
+    from second_world.measure import mesh_of
+    from second_world.render import Light, render
+    from second_world.scenes import compose
+    from second_world.shapes import make
+
+    scene = compose(SEED, index)
+    rng, elevation = _angle(index)
+    angles = np.zeros(1), np.deg2rad([elevation])
+    drawn = render(scene.whole(), *angles, SIZE, Light.draw(rng), scene.floor, 2, 3, index).image[0]
+    text, order = _read(scene.caption, [thing.name for thing in scene.things], read_scene)
+    things = [scene.things[k] for k in order]
+    others = [mesh_of(make(t.category, t.colour, "plain", rng)) for t in things]
+    return Case(_flat(drawn, rng), text, [mesh_of(t) for t in things], others, elevation)
+
+
+def own(index: int) -> Case:
+    """A scene of held-out objects of the toybox."""
+    from threestudio_like.toybox.coloured import coloured_mesh
+    from threestudio_like.toybox.render import render, view_projection
+
+    world = world_at_hand()
+    scene = world.draw_layout(SEED, index, "test")
+    rng, elevation = _angle(index)
+    cameras = view_projection(0.0, math.radians(elevation))[None]
+    views = render(scene.whole(), cameras, SIZE, np.zeros((1, 3), np.float32))
+    alpha = views.mask[0, ..., None]
+    drawn = np.concatenate([views.image[0] / np.maximum(alpha, 1e-3), alpha], -1)
+    names = [scene.words.describe(o.phrases[0]) for o in scene.objects]
+    text, order = _read(scene.caption, names, partial(read_scene, vocabulary=scene.words))
+    placed = [
+        replace(mesh, vertices=t.apply(mesh.vertices).astype(np.float32), normals=None)
+        for mesh, t in zip(map(coloured_mesh, scene.objects), scene.placements)
+    ]
+    kinds = list(world.vocabulary.categories)
+    numbers = [kinds.index(scene.objects[k].phrases[0].category) for k in order]
+    others = [world.draw(SEED, n + 50 * len(kinds), "test") for n in numbers]
+    return Case(
+        _flat(drawn, rng),
+        text,
+        [placed[k] for k in order],
+        [Mesh(o.vertices, o.faces) for o in others],
+        elevation,
+    )
+
+
+WORLDS: dict[str, Callable[[int], Case]] = {"second": second, "own": own}
+
+
+def _read(
+    caption: str, names: Sequence[str], reader: Callable[[str], SceneText]
+) -> tuple[SceneText, list[int]]:
+    """What a caption says, and which of the things its phrases are about."""
+    said = reader(caption)
+    bare = [name.split(" ", 1)[1] if name.startswith(("a ", "an ")) else name for name in names]
+    order = [
+        next(k for k, name in enumerate(bare) if phrase.endswith(name)) for phrase in said.objects
+    ]
+    return said, order
+
+
+def _flat(drawn: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A drawing (S, S, 4) before a grey, (S, S, 3) uint8."""
+    level = float(rng.uniform(0.6, 0.95))
+    flat = drawn[..., :3] * drawn[..., 3:] + level * (1 - drawn[..., 3:])
+    return np.rint(flat.clip(0, 1) * 255).astype(np.uint8)
+
+
+def composed(case: Case, folder: Path) -> Line:
+    """Run the command; its exit code, last words and CPU seconds."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    picture = folder.with_suffix(".png")
+    Image.fromarray(case.pixels).save(picture)
+    words = ["compose", str(picture), case.text.prompt, "--out", str(folder)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-m", "threestudio_like", *words], capture_output=True, text=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    return {"code": done.returncode, "said": said[-1] if said else "", "CPU seconds": spent}
+
+
+def measured(case: Case, folder: Path) -> Line:
+    """The figures of a scene that was made."""
+    events = [json.loads(x) for x in (folder / "events.jsonl").read_text().splitlines()]
+    told = [e for e in events if e["event"] == "object"]
+    meshes = read(folder / "asset.glb").meshes
+    made = [meshes[e["name"]] for e in told]
+    figures = json.loads((folder / "work" / "finished.json").read_text())["figures"]
+    boxes = [np.array(e["box"]) for e in told]
+    held = [
+        relation_holds(r.kind, made[r.subject].vertices, made[r.object].vertices)
+        for r in case.text.relations
+    ]
+    shapes = [_overlap(m, t) for m, t in zip(made, case.meshes)]
+    floors = [_overlap(o, t)[1] for o, t in zip(case.others, case.meshes)]
+    return {
+        "found": [float(_box_iou(a, b) > FOUND) for a, b in zip(boxes, case.boxes())],
+        "relation": [float(h) for h in held],
+        "order": _ordered(made, case),
+        "straight": [s[0] for s in shapes],
+        "turned": [s[1] for s in shapes],
+        "floor": floors,
+        "whole": _overlap(join(made), join(case.meshes))[0],
+        "elevation": abs(figures["camera: elevation, degrees"] - case.elevation),
+    }
+
+
+def _overlap(mesh: Mesh, truth: Mesh) -> tuple[float, float]:
+    """Volume IoU of two things, each in the unit sphere: as they stand, and at the best turn."""
+    from by_default import upright
+    from second_world.measure import best_turn
+
+    straight, turned, _ = best_turn(upright(mesh), upright(truth))
+    return straight, turned
+
+
+def _box_iou(one: np.ndarray, two: np.ndarray) -> float:
+    low, high = np.maximum(one[:2], two[:2]), np.minimum(one[2:], two[2:])
+    shared = float(np.prod(np.maximum(high - low, 0)))
+    return shared / (float(np.prod(one[2:] - one[:2]) + np.prod(two[2:] - two[:2])) - shared)
+
+
+def _ordered(made: list[Mesh], case: Case) -> list[float]:
+    """Of every two things, whether the nearer one is the nearer one."""
+    slope = math.radians(case.elevation)
+    back = np.array([0, math.sin(slope), math.cos(slope)])
+    near = [
+        [float((m.vertices.min(0) + m.vertices.max(0)) / 2 @ back) for m in meshes]
+        for meshes in (made, case.meshes)
+    ]
+    pairs = [(i, j) for i in range(len(made)) for j in range(i)]
+    return [float((near[0][i] > near[0][j]) == (near[1][i] > near[1][j])) for i, j in pairs]
+
+
+def known() -> dict[tuple[str, int], Line]:
+    """The scenes that are there."""
+    path = runs("whole_scenes") / "lines.jsonl"
+    lines = [json.loads(x) for x in path.read_text().splitlines()] if path.is_file() else []
+    return {(x["world"], x["index"]): x for x in lines}
+
+
+def work(counts: dict[str, int], share: tuple[int, int]) -> None:
+    """Make what is not there yet, the worlds in turns."""
+    folder, there = runs("whole_scenes"), known()
+    jobs = [(n, world) for n in range(max(counts.values())) for world in counts]
+    for number, (index, world) in enumerate(jobs):
+        skipped = number % share[1] != share[0] - 1 or index >= counts[world]
+        if skipped or (world, index) in there:
+            continue
+        case = WORLDS[world](index)
+        out = folder / world / f"{index:03d}"
+        line: Line = {"world": world, "index": index, "prompt": case.text.prompt}
+        line["things"], line["relations"] = len(case.meshes), len(case.text.relations)
+        line |= composed(case, out)
+        if line["code"] == 0:
+            line |= measured(case, out)
+        with open(folder / "lines.jsonl", "a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(world, index, line["prompt"], "|", line["said"][:160], flush=True)
+
+
+MEASURES = {
+    "found": "things found",
+    "relation": "relations hold",
+    "order": "nearer and farther right",
+    "straight": "volume IoU, as they stand",
+    "turned": "volume IoU, best turn",
+}
+
+
+def shares(line: Line, measure: str) -> float:
+    """The mean of a measure over a scene's things, relations or pairs; 0 for one refused."""
+    if line["code"] != 0:
+        return 0.0
+    return float(np.mean(line[measure]))
+
+
+def page(counts: dict[str, int]) -> None:
+    """Publish what is there."""
+    lines = [x for x in known().values() if x["index"] < counts[x["world"]]]
+    rows = []
+    for world in counts:
+        own_lines = [x for x in lines if x["world"] == world]
+        made = [x for x in own_lines if x["code"] == 0]
+        row = [NAMES[world], len(own_lines), f"{len(made)} of {len(own_lines)}"]
+        for measure in MEASURES:
+            values = [shares(x, measure) for x in own_lines]
+            low, high = interval(values)
+            row.append(f"{np.mean(values):.3f} ({low:.3f} to {high:.3f})")
+        row.append(float(np.mean([np.mean(x["floor"]) for x in made])))
+        row.append(float(np.mean([x.get("whole", 0.0) for x in own_lines])))
+        row.append(float(np.mean([x["elevation"] for x in made])))
+        row.append(float(np.median([x["CPU seconds"] for x in made])))
+        rows.append(row)
+    header = ["scenes of", "n", "made", *MEASURES.values(), "floor of the last"]
+    header += ["the whole, volume IoU", "elevation, degrees off", "CPU seconds, median"]
+    text = table(header, rows) + "\n\n"
+    refused = [x for x in lines if x["code"] != 0]
+    if refused:
+        told = [[NAMES[x["world"]], x["prompt"], x["said"]] for x in refused]
+        text += "**Refused**, and with which words:\n\n" + table(["of", "prompt", "said"], told)
+        text += "\n\n"
+    text += sheet([x for x in lines if x["code"] == 0][:24])
+    publish(
+        "whole_scenes",
+        "A picture and a prompt, nothing else",
+        f"python benchmarks/whole_scenes.py --second {counts['second']} --own {counts['own']}",
+        text,
+        samples=[{k: v for k, v in x.items() if k != "said"} for x in lines],
+        frame={"n": " and ".join(f"{r[1]} scenes of {r[0]}" for r in rows)},
+    )
+
+
+def sheet(lines: list[Line]) -> str:
+    """Pictures beside what was made of them."""
+    tiles = []
+    for line in lines:
+        folder = runs("whole_scenes") / line["world"] / f"{line['index']:03d}"
+        preview = Image.open(folder / "preview.png").convert("RGB")
+        edge = preview.height // 2
+        views = [preview.crop((k * edge, 0, (k + 1) * edge, edge)) for k in (0, 2)]
+        pictures = [Image.open(folder.with_suffix(".png")).convert("RGB"), *views]
+        tiles.append(np.concatenate([np.asarray(p.resize((112, 112))) for p in pictures], 1))
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % 3)
+    rows = [np.concatenate(tiles[k : k + 3], 1) for k in range(0, len(tiles), 3)]
+    path = ROOT / "docs" / "pictures" / "whole-scenes.jpg"
+    Image.fromarray(np.concatenate(rows, 0)).save(path, quality=85)
+    return (
+        "![pictures and scenes](../pictures/whole-scenes.jpg)\n\nIn threes: the picture, the scene "
+        "from the picture's side, and from its right."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--second", type=int, default=60)
+    parser.add_argument("--own", type=int, default=40)
+    parser.add_argument("--share", default="1/1", help="which of several processes this one is")
+    parser.add_argument("--page", action="store_true", help="only publish what is there")
+    add_world(parser)
+    arguments = parser.parse_args()
+    counts = {"second": arguments.second, "own": arguments.own}
+    one, every = (int(x) for x in arguments.share.split("/"))
+    if not arguments.page:
+        work(counts, (one, every))
+    if every == 1:
+        page(counts)
+
+
+if __name__ == "__main__":
+    main()
