@@ -162,6 +162,19 @@ def test_floaters_go_and_pieces_stay_on_request():
     assert len(largest_pieces(mesh, 2).faces) == len(a[1])
 
 
+@pytest.mark.parametrize("size", [1e-6, 1e-3, 1.0, 1e5])
+def test_pieces_and_normals_of_things_of_any_size(size):
+    """The wheels of a watch in metres, and a town."""
+    balls = [ellipsoid((0.5, 0.5, 0.5)), ellipsoid((0.05, 0.05, 0.05), (0.8, 0.8, 0.0))]
+    mesh = join([Mesh(vertices * np.float32(size), faces) for vertices, faces in balls])
+    piece = mesh.components()
+    assert np.bincount(piece).tolist() == [len(faces) for _, faces in balls]
+    for shown in (mesh.with_normals(), mesh.with_creases()):
+        large = mesh.vertices[: len(balls[0][0])].astype(np.float64)
+        out = large / np.linalg.norm(large, axis=1, keepdims=True)
+        assert (shown.normals[: len(out)] * out).sum(1).min() > 0.98
+
+
 def test_a_stem_that_came_off_is_bridged_where_there_is_faint_matter():
     z, y, x = grid(48)
     crown = (np.sqrt(x * x + (y - 0.3) ** 2 + z * z) < 0.4).astype(float)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
@@ -67,9 +68,20 @@ class Mesh:
     def with_normals(self) -> Mesh:
         """The mesh with smooth vertex normals; vertices at one place share theirs, also across
         texture seams."""
-        first, inverse = equal_rows(np.round(self.vertices, 6))
+        first, inverse = equal_rows(self._rounded())
         shared = vertex_normals(self.vertices[first], inverse[self.faces])
         return replace(self, normals=shared[inverse])
+
+    @property
+    def _digits(self) -> int:
+        """Of the size of the mesh, before its decimal point."""
+        size = float(np.ptp(self.vertices, axis=0).max()) if len(self.vertices) else 0.0
+        return max(math.floor(math.log10(size)), -24) if 0 < size < math.inf else 0
+
+    def _rounded(self) -> np.ndarray:
+        """The vertices, rounded to about a millionth of the mesh's size: those at one place are
+        equal."""
+        return np.round(self.vertices, 6 - self._digits)
 
     def with_creases(self, angle: float = 42.0) -> Mesh:
         """The mesh with vertex normals that do not smooth over edges sharper than `angle` degrees,
@@ -79,8 +91,10 @@ class Mesh:
         first[place] = np.arange(len(place))
         from .surface.creases import crease_normals
 
+        # Areas of things that are tiny would be none in single precision.
+        points = self.vertices[first] / np.float32(10.0 ** min(self._digits, 0))
         corners = crease_normals(
-            np.ascontiguousarray(self.vertices[first], np.float32),
+            np.ascontiguousarray(points, np.float32),
             place[self.faces].astype(np.int32),
             np.float32(np.cos(np.radians(angle))),
         )
@@ -132,7 +146,7 @@ class Mesh:
 
     def components(self) -> np.ndarray:
         """Number of the connected piece of every face (F,), by vertices at the same place."""
-        faces = equal_rows(np.round(self.vertices, 6))[1][self.faces]
+        faces = equal_rows(self._rounded())[1][self.faces]
         count = int(faces.max()) + 1 if len(faces) else 0
         edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
         graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))

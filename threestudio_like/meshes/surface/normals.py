@@ -22,7 +22,10 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     for corner in range(3):
         np.add.at(total, faces[:, corner], raw)
     length = np.linalg.norm(total, axis=1, keepdims=True)
-    return (total / np.maximum(length, 1e-12)).astype(np.float32)
+    # The areas of a mesh in metres of what has millimetres are tiny too.
+    size = float(np.ptp(vertices, axis=0).max()) if len(vertices) else 1.0
+    least = 1e-12 * min(1.0, size * size) if size > 0 else 1e-12
+    return (total / np.maximum(length, least)).astype(np.float32)
 
 
 def differing(
