@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
@@ -9,7 +11,11 @@ from threestudio_like.engine.errors import CheckpointError, ConfigError
 from threestudio_like.priors.clip import ClipPrior
 from threestudio_like.priors.diffusion import Condition
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
+from threestudio_like.toybox.pairs import ToyPairs
+from threestudio_like.training.text_to_image.drawn import known_latents, loaded, training_groups
+from threestudio_like.training.text_to_image.vae import encode_all
 from threestudio_like.training.toybox import TrainingOptions, train
+from threestudio_like.training.voxel_diffusion import EmbeddedPairs, embed_pictures
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +70,57 @@ def test_resuming_equals_training_through(tmp_path):
     b, _ = load_checkpoint(tmp_path / "legs" / "work" / "judge" / "checkpoint.safetensors")
     assert a.keys() == b.keys()
     assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"world": "fifty"}, {"groups": 9}])
+def test_a_training_goes_on_with_what_it_learnt_alone(trained, other):
+    given = {"only": "judge", "out": trained, "steps": 3, "groups": 16, "quiet": True}
+    with pytest.raises(CheckpointError, match=f"different: {next(iter(other))}"):
+        train(TrainingOptions(**{**given, **other}, resume=True))
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"world": "fifty"}])
+def test_latents_of_other_pictures_are_not_taken_for_these(trained, tmp_path, other):
+    """A file of the right size says nothing about what is in it."""
+    shutil.copytree(trained / "diffusion" / "vae", tmp_path / "diffusion" / "vae")
+    (tmp_path / "work").mkdir()
+    file = tmp_path / "work" / "latents.safetensors"
+    shutil.copy(trained / "work" / "latents.safetensors", file)
+    vae = loaded("AutoencoderKL", tmp_path / "diffusion" / "vae").eval()
+    seen: dict = {}
+    for more in ({}, other, other):
+        options = TrainingOptions(**{"out": tmp_path, "groups": 16, "quiet": True, **more})
+        data, before = training_groups(options), file.stat().st_mtime_ns
+        latents = known_latents(options, data)["latents"]
+        wanted = encode_all(vae, data.images.reshape(-1, 64, 64, 3))
+        assert torch.allclose(latents.float(), wanted.float(), atol=0.01)
+        # What fits is not made again.
+        assert (file.stat().st_mtime_ns == before) == (more == seen)
+        seen = more
+
+
+def test_embeddings_of_other_pictures_or_networks_are_not_taken_for_these(tmp_path):
+    class Sums:
+        width = 3
+
+        def __init__(self, factor):
+            self.factor, self.calls = factor, 0
+
+        def embed(self, images):
+            self.calls += len(images)
+            return self.factor * images.flatten(1, 2).mean(1)
+
+    first, other = (ToyPairs(tmp_path / "data", seed, 4) for seed in (5, 6))
+    for source, factor, made in (
+        (first, 1.0, 8),
+        (first, 1.0, 3),
+        (other, 1.0, 11),
+        (other, 2, 11),
+    ):
+        embedder = Sums(factor)
+        found = EmbeddedPairs(source, embedder, tmp_path / "e.safetensors", views=2).embeddings
+        assert embedder.calls == made
+        assert torch.equal(found, embed_pictures(source, Sums(factor), 2, 64))
 
 
 def _stop_after(options, steps):

@@ -119,6 +119,17 @@ def train_stage(
         events.close()
 
 
+def agrees(kept: torch.Tensor, made: torch.Tensor) -> bool:
+    """Whether rows (R, ...) that an earlier call has kept are those that are made now, but for
+    rounding: a file of the right size may be of other data, or of another network."""
+    kept, made = kept.float(), made.float()
+    if kept.shape != made.shape:
+        return False
+    # Rows may have most in common; what counts is by how much they differ from each other.
+    spread = (made - made.mean(0)).abs().mean()
+    return bool((kept - made).abs().mean() <= 0.1 * spread + 1e-3 * made.abs().mean())
+
+
 class Ema(nn.Module):
     """An exponential moving average of a module's parameters, kept as buffers of the same names
     with the dots replaced."""

@@ -163,6 +163,17 @@ def toybox_only(options: TrainingOptions) -> None:
         )
 
 
+def _of(options: TrainingOptions) -> dict[str, Any]:
+    """What a training must have in common with the one that it goes on with."""
+    return {
+        "world": options.world,
+        "seed": options.seed,
+        "objects": options.object_count,
+        "groups": options.group_count,
+        "also": sorted(options.also),
+    }
+
+
 def run(
     options: TrainingOptions,
     stage: Stage,
@@ -178,7 +189,7 @@ def run(
         minutes=options.minutes,
         resume=options.resume,
         quiet=options.quiet,
-        identity=identity,
+        identity={**_of(options), **(identity or {})},
         workers=workers,
         device=options.device,
     )

@@ -15,7 +15,7 @@ from torch import nn
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.output import write_file
 from ..engine.schema.bounds import Count, Number, ScheduleText, Share
-from ..engine.training import Batches, Ema, place_of
+from ..engine.training import Batches, Ema, agrees, place_of
 from ..kernels.devices import half_precision
 from ..priors.data.pairs import PairSource, Skipped, usable
 from ..priors.framing import framed
@@ -75,7 +75,8 @@ class VoxelTraining:
 
 class EmbeddedPairs:
     """Embeddings (N, V, D) float16 of all pictures of a source, computed once and stored in
-    embeddings.safetensors.
+    embeddings.safetensors. Those of an earlier call are tried on some of the pictures: they may be
+    of other data, or of another network.
 
     Args:
         path: the file; it is made if it is missing.
@@ -90,9 +91,12 @@ class EmbeddedPairs:
         if path.is_file():
             self.embeddings = load_file(str(path))["embeddings"]
             if self.embeddings.shape == (len(source), views, embedder.width):
-                return
+                few = sorted({0, len(source) // 2, len(source) - 1})
+                tried = [(n, 0) for n in few]
+                if agrees(self.embeddings[few, 0], embed_rows(source, embedder, tried, size)):
+                    return
         self.embeddings = embed_pictures(source, embedder, views, size=size)
-        write_file(path, save({"embeddings": self.embeddings.contiguous()}))
+        write_file(path, save({"embeddings": self.embeddings.contiguous()}), force=True)
 
 
 @torch.no_grad()
@@ -105,10 +109,22 @@ def embed_pictures(
 ) -> torch.Tensor:
     """Embeddings (N, V, D) float16 of the first `views` pictures of every object, computed on the
     device of the embedder."""
+    rows = [(n, v) for n in range(len(source)) for v in range(views)]
+    return embed_rows(source, embedder, rows, size, skipped).unflatten(0, (-1, views))
+
+
+@torch.no_grad()
+def embed_rows(
+    source: PairSource,
+    embedder: ImageEmbedder,
+    rows: list[tuple[int, int]],
+    size: int,
+    skipped: Skipped | None = None,
+) -> torch.Tensor:
+    """Embeddings (R, D) float16 of pictures, each the number of an object and of its view."""
     skipped = skipped or Skipped()
     there = place_of(embedder) if isinstance(embedder, nn.Module) else None
-    out = torch.empty(len(source), views, embedder.width, dtype=torch.float16)
-    rows = [(n, v) for n in range(len(source)) for v in range(views)]
+    out = []
     for begin in range(0, len(rows), 96):
         some = rows[begin : begin + 96]
         images = torch.cat(
@@ -121,9 +137,8 @@ def embed_pictures(
                 for n, v in some
             ]
         )
-        for (n, v), e in zip(some, embedder.embed(images.to(there)).half().cpu()):
-            out[n, v] = e
-    return out
+        out.append(embedder.embed(images.to(there)).half().cpu())
+    return torch.cat(out)
 
 
 def voxel_stage(

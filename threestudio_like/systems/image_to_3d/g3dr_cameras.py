@@ -76,9 +76,9 @@ def encode_depth(depth: np.ndarray) -> np.ndarray:
     ).astype(np.uint16)
 
 
-def novel_probability(fraction: float) -> float:
-    """Probability of a novel view: from 0 to 0.4 over the first fifth, then 0.4."""
-    return min(0.4, 2 * fraction)
+def novel_probability(fraction: float, most: float = 0.4) -> float:
+    """Probability of a novel view: it grows from 0, by 0.4 over the first fifth, up to `most`."""
+    return min(most, 2 * fraction)
 
 
 def yaw_limit(fraction: float) -> float:

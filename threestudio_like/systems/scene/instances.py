@@ -63,7 +63,7 @@ class NamingWeights:
     ones overlap (mean share). Measured on toybox scenes."""
 
     phrases: Weight = 2.0
-    sureness: Weight = 0.2
+    sureness: Weight = 1.2
     overlap: Weight = 0.5
     beam: Number = 150
     """Partial choices that are kept."""

@@ -15,6 +15,7 @@ from ...priors.clip import load_clip
 from ...priors.registry import EMBEDDED
 from ...priors.segmentation.automatic import AutomaticConfig, candidates, everything, probability
 from ...priors.segmentation.colour_cells import ColourCells
+from ...priors.segmentation.cut_out import embedded_segmenter
 from ...priors.segmentation.prompts import Prompts, PromptSegmenter
 from ...priors.segmentation.segment_anything import load_segmenter
 from ...priors.segmentation.segmenter import BorderSegmenter
@@ -22,6 +23,8 @@ from ..cut_out.marks import FEWEST, check_boxes
 from .instances import Part, apart, copies, fill_holes, mask_box, named_parts
 from .prompt import SceneText
 
+INSIDE = 0.6
+"""Share of a mask within the foreground from which on the foreground is believed."""
 MOST = 12
 """Objects of one scene; the method is known to work for two to five (METHODS 4.7)."""
 
@@ -177,15 +180,16 @@ def by_itself(
     Raises:
         InputError: fewer objects than the prompt names, or none.
     """
+    segmenter, cells = load_segmenter(config.segmenter), cells_of(picture, config)
     if foreground is None:
-        foreground = BorderSegmenter().mask(picture)
+        foreground = embedded_segmenter().mask(picture)
     solid = foreground > 0.5
     wanted = len(text.objects)
     notes: list[str] = []
     parts: list[Part] = []
-    segmenter, cells = load_segmenter(config.segmenter), cells_of(picture, config)
     if wanted and solid.any():
         masks, scores = candidates(segmenter, picture, config.named, foreground=solid, cells=cells)
+        masks = [without_ground(m, solid) for m in masks]
         seen = [n for n, m in enumerate(masks) if stands_out(picture, m)]
         parts, left = named_parts(
             picture,
@@ -238,6 +242,13 @@ def check_found(parts: list[Part], least: float) -> None:
             "the picture",
             "Leave it out of the prompt, or say where it is: --boxes x0,y0,x1,y1 … or --pick",
         )
+
+
+def without_ground(mask: np.ndarray, foreground: np.ndarray) -> np.ndarray:
+    """A mask (H, W) bool without what lies outside of the foreground, most of which is shadow on
+    the ground; a mask of which the foreground has missed the greater part stays as it is."""
+    inside = mask & binary_dilation(foreground, iterations=max(1, round(0.006 * mask.shape[0])))
+    return inside if inside.sum() > INSIDE * mask.sum() else mask
 
 
 def stands_out(picture: np.ndarray, mask: np.ndarray, least: float = 0.03) -> bool:

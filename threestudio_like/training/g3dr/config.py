@@ -27,6 +27,8 @@ class G3drTraining:
     """Scale only gradients that would add matter far from the surface. As published (False), matter
     that is already there is also removed twenty times more slowly, while novel views, whose
     gradients are never scaled, continue to add matter."""
+    novel: Share = 0.4
+    """Largest share of steps that render a novel view."""
     clip: Weight = 1.0
     """Factor of the CLIP terms; 0 switches them off."""
     depth_loss: Weight = 1.0

@@ -67,7 +67,8 @@ def g3dr_stage(
         rgb, depth = drawn["rgb"], drawn["depth"]
         with half_precision(rgb.device):
             planes = model(rgb, depth).float()
-        novel = float(step.random.uniform("view")) < novel_probability(step.fraction)
+        most = novel_probability(step.fraction, config.novel)
+        novel = float(step.random.uniform("view")) < most
         size = config.render
         whole = (rgb.permute(0, 2, 3, 1) + 1) / 2
         picture = F.interpolate((rgb + 1) / 2, (size, size), mode="area").permute(0, 2, 3, 1)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...engine.errors import CheckpointError, ModelError
 from ...engine.output import write_file
+from ...engine.training import agrees
 from ..options import TrainingOptions
 
 SEEDS = {"train": 0, "validation": 1, "judge": 77, "judge test": 78, "clip": 88, "patterns": 79}
@@ -97,16 +98,13 @@ def loaded(kind: str, folder: Path) -> Any:
 
 
 def known_latents(options: TrainingOptions, data: Any, larger: Any = None) -> dict[str, Any]:
-    """Latents of the training pictures by kind, which are computed once."""
+    """Latents of the training pictures by kind, which are computed once. Those of an earlier call
+    are tried on some of the pictures: they may be of another world or seed."""
     from safetensors.torch import load_file, save
 
     from .vae import encode_all
 
     path = options.out / "work" / "latents.safetensors"
-    if path.is_file():
-        latents = load_file(str(path))
-        if len(latents["latents"]) == 4 * len(data) and set(_kinds(data, larger)) <= set(latents):
-            return latents
     folder = options.out / "diffusion" / "vae"
     if not folder.is_dir():
         raise CheckpointError(
@@ -115,12 +113,27 @@ def known_latents(options: TrainingOptions, data: Any, larger: Any = None) -> di
             "First: threestudio-like train toybox --only vae",
         )
     vae = loaded("AutoencoderKL", folder).eval().to(options.device)
+    if path.is_file():
+        latents = load_file(str(path))
+        if all(_still(latents, name, p, vae) for name, p in _kinds(data, larger).items()):
+            return latents
     latents = {
         name: encode_all(vae, pictures[:].reshape(-1, *pictures.shape[2:])).contiguous()
         for name, pictures in _kinds(data, larger).items()
     }
-    write_file(path, save(latents))
+    write_file(path, save(latents), force=True)
     return latents
+
+
+def _still(latents: dict[str, Any], name: str, pictures: Any, vae: Any) -> bool:
+    """Whether latents of a kind are those of these groups of pictures (N, 4, S, S, 3)."""
+    from .vae import encode_all
+
+    if name not in latents or len(latents[name]) != 4 * len(pictures):
+        return False
+    groups = sorted({0, len(pictures) // 2, len(pictures) - 1})
+    kept = latents[name].unflatten(0, (-1, 4))[groups].flatten(0, 1)
+    return agrees(kept, encode_all(vae, pictures[groups].reshape(-1, *pictures.shape[2:])))
 
 
 def _kinds(data: Any, larger: Any = None) -> dict[str, Any]:
