@@ -64,6 +64,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/cisp.py
 	$(BIN)/python benchmarks/cisp_ablations.py
 	$(BIN)/python benchmarks/g3dr.py
+	$(BIN)/python benchmarks/g3dr_scaling.py
 	$(BIN)/python benchmarks/reconstruct.py --methods cisp g3dr optimise
 	$(BIN)/python benchmarks/released_sizes.py
 	$(BIN)/python benchmarks/decompose.py
@@ -71,6 +72,8 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/half_pictures.py
 	$(BIN)/python benchmarks/spatial_words.py
 	$(BIN)/python benchmarks/layout_by_text.py
+	$(BIN)/python benchmarks/ssds.py
+	$(BIN)/python benchmarks/whole_scenes.py
 	$(BIN)/python benchmarks/compose.py
 	$(BIN)/python benchmarks/object_gap.py
 	$(BIN)/python benchmarks/memory.py

@@ -22,6 +22,7 @@ from threestudio_like.priors.segmentation.cut_out import (
     SURE,
     CutOutSegmenter,
     guided_filter,
+    plain_border,
     tidied,
 )
 from threestudio_like.priors.segmentation.graph_cut import minimum_cut, smoothness
@@ -35,7 +36,15 @@ from threestudio_like.systems.image_to_3d.fit import Fit, with_word
 from threestudio_like.systems.image_to_3d.photo import photo_of
 from threestudio_like.systems.scene.instances import Part, mask_box
 from threestudio_like.systems.scene.prompt import read_scene
-from threestudio_like.systems.scene.segmentation import by_masks, check_found, check_marks
+from threestudio_like.systems.scene.segmentation import (
+    DecomposeConfig,
+    by_itself,
+    by_masks,
+    check_found,
+    check_marks,
+    doubts,
+    without_ground,
+)
 
 
 def disc(size: int = 96, x: float = 48, y: float = 48, radius: float = 22) -> np.ndarray:
@@ -304,9 +313,44 @@ def test_what_is_not_in_the_picture_is_said_and_never_assigned():
     mask = disc().astype(np.float32)
     there = Part("a red ball", mask, mask_box(mask), likeness=0.7)
     gone = Part("a blue lamp", mask, mask_box(mask), likeness=0.1)
-    check_found([there], 0.4)
+    unsure = Part("a red bottle", mask, mask_box(mask), likeness=0.35)
+    check_found([there, unsure], 0.3)
+    assert doubts([there], 0.4) == []
+    (line,) = doubts([there, unsure], 0.4)
+    assert '"a red bottle" is doubtful' in line
+    assert "--boxes" in line
     with pytest.raises(InputError, match='"a blue lamp" cannot be found'):
         check_found([there, gone], 0.4)
+
+
+def test_a_shadow_on_the_ground_is_none_of_the_thing():
+    thing, shadow = disc(radius=20), disc(x=70, y=64, radius=12)
+    cut = without_ground(thing | shadow, thing)
+    assert (cut & thing).sum() == thing.sum()
+    assert (cut & ~thing).sum() < 0.3 * (shadow & ~thing).sum()
+    # What the foreground has mostly missed is not cut to it.
+    half = thing & disc(x=20, radius=30)
+    assert half.sum() < 0.5 * thing.sum()
+    assert np.array_equal(without_ground(thing, half), thing)
+
+
+def test_before_a_floor_the_ground_is_none_of_the_things():
+    """Two things on a floor before a wall; the horizon and the shadows stand out, too."""
+    rows = np.mgrid[0:160, 0:160][0]
+    picture = np.where(rows[..., None] < 70, [0.9, 0.92, 0.94], [0.6, 0.5, 0.42]) * np.ones(3)
+    one, two = disc(160, 50, 90, 22), disc(160, 112, 94, 18)
+    picture[disc(160, 72, 110, 14)] *= 0.8
+    # A ball is brighter above, where the light is.
+    shade = np.clip(1.2 - (rows - 70)[..., None] / 120, 0.5, 1.1)
+    for ball, colour in ((one, (0.8, 0.1, 0.1)), (two, (0.1, 0.2, 0.8))):
+        picture[ball] = (np.array(colour) * shade)[ball]
+    said = read_scene("a red ball left of a blue ball")
+    assert not plain_border(picture)
+    parts, _ = by_itself(picture.astype(np.float32), said, DecomposeConfig(likeness=0.0))
+    assert len(parts) == 2
+    for part, truth in zip(parts, (one, two)):
+        found = part.mask > 0.5
+        assert (found & truth).sum() > 0.85 * (found | truth).sum()
 
 
 def test_warnings_of_an_inner_run_are_heard():

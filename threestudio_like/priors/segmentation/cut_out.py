@@ -199,6 +199,14 @@ def border_spread(lab: np.ndarray) -> float:
     return float(np.quantile(away, 0.9))
 
 
+def plain_border(picture: np.ndarray) -> bool:
+    """Whether the border of a picture (H, W, 3) in [0, 1] has one colour: there colours alone tell
+    what stands out."""
+    from skimage.color import rgb2lab
+
+    return border_spread(rgb2lab(picture)) < PLAIN
+
+
 def tidied(solid: np.ndarray) -> np.ndarray:
     """A mask without specks and without holes that are too small to be meant."""
     solid = largest(solid, SPECK)

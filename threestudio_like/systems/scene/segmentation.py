@@ -15,7 +15,7 @@ from ...priors.clip import load_clip
 from ...priors.registry import EMBEDDED
 from ...priors.segmentation.automatic import AutomaticConfig, candidates, everything, probability
 from ...priors.segmentation.colour_cells import ColourCells
-from ...priors.segmentation.cut_out import embedded_segmenter
+from ...priors.segmentation.cut_out import embedded_segmenter, plain_border
 from ...priors.segmentation.prompts import Prompts, PromptSegmenter
 from ...priors.segmentation.segment_anything import load_segmenter
 from ...priors.segmentation.segmenter import BorderSegmenter
@@ -47,9 +47,11 @@ class DecomposeConfig:
     coarse."""
     clip: str = "toybox"
     """Which phrase means which object."""
-    likeness: Share = 0.4
+    likeness: Share = 0.3
     """Smallest cosine of an object with its phrase, by the embedded CLIP; below it, what the phrase
     means is not in the picture. Of other models it is not known."""
+    doubtful: Share = 0.4
+    """Cosine below which it is said that an object may not be what its phrase means."""
     grow: Share = 0.35
     """Share by which the box of an object is grown on the sides where another one hides it."""
 
@@ -181,15 +183,17 @@ def by_itself(
         InputError: fewer objects than the prompt names, or none.
     """
     segmenter, cells = load_segmenter(config.segmenter), cells_of(picture, config)
+    plain = foreground is not None or plain_border(picture)
     if foreground is None:
-        foreground = embedded_segmenter().mask(picture)
+        foreground = (BorderSegmenter() if plain else embedded_segmenter()).mask(picture)
     solid = foreground > 0.5
     wanted = len(text.objects)
     notes: list[str] = []
     parts: list[Part] = []
     if wanted and solid.any():
         masks, scores = candidates(segmenter, picture, config.named, foreground=solid, cells=cells)
-        masks = [without_ground(m, solid) for m in masks]
+        if not plain:
+            masks = [without_ground(m, solid) for m in masks]
         seen = [n for n, m in enumerate(masks) if stands_out(picture, m)]
         parts, left = named_parts(
             picture,
@@ -201,6 +205,7 @@ def by_itself(
         )
         if config.clip == EMBEDDED:
             check_found(parts, config.likeness)
+            notes += doubts(parts, config.doubtful)
         if left > 0.2:
             notes.append(
                 f"{left:.0%} of what stands out in the picture belongs to nothing that the "
@@ -242,6 +247,16 @@ def check_found(parts: list[Part], least: float) -> None:
             "the picture",
             "Leave it out of the prompt, or say where it is: --boxes x0,y0,x1,y1 … or --pick",
         )
+
+
+def doubts(parts: list[Part], least: float) -> list[str]:
+    """Notes on objects that are not much like what their phrases mean."""
+    return [
+        f'whether the picture shows "{p.phrase}" is doubtful (likeness {p.likeness:.2f}): leave it '
+        "out if it does not, or say where it is by --boxes"
+        for p in parts
+        if p.phrase and p.likeness < least
+    ]
 
 
 def without_ground(mask: np.ndarray, foreground: np.ndarray) -> np.ndarray:
