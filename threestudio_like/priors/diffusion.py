@@ -19,9 +19,8 @@ from .networks.gradient_range import GradientRange
 from .noise_schedule import NoiseSchedule, PredictionType
 
 GuidanceStyle = Literal["cfg", "embedded", "none"]
-"""How a model is guided by its prompt. cfg: two predictions, extrapolated (classifier-free
-guidance). embedded: it was distilled to take the scale as a number. none: it was distilled to want
-no guidance."""
+"""How a model is guided by its prompt. cfg: two predictions, extrapolated (classifier-free). By
+distillation, embedded: it takes the scale as a number; none: it wants no guidance."""
 
 Domain = Literal["colour", "normal"]
 """What a prior's pictures show: the object, or its normals."""
@@ -76,13 +75,12 @@ class Condition:
 
     text (B, T, D) embeddings; cameras of the B views; background: grey level in [0, 1], one for all
     or (B,); views: how many consecutive entries show the same object and are denoised together;
-    emphasis (B, T): factors of the words' attention, and normalised: whether its rows are then
-    divided by their sums (see `attention.emphasised`); reference: a picture of the object, and
-    shown (B,) bool: which entries are told of it (None for all), for the unconditional ones are
-    not. A prior ignores what it was not trained for, but for emphasis, which one that cannot do
-    refuses; one that wants a reference refuses to predict without. control: pictures (B, H, W, 3)
-    of every entry by kind (`control.kinds`), for priors that are controlled by them; those whose
-    pictures are missing are not. domain: what all pictures show.
+    emphasis (B, T): factors of the words' attention, normalised: whether its rows are then divided
+    by their sums (`attention.emphasised`); reference: a picture of the object, and shown (B,) bool:
+    which entries are told of it (None for all), for the unconditional ones are not. A prior ignores
+    what it was not trained for, but for emphasis, which one that cannot do refuses; one that wants
+    a reference refuses to predict without. control: pictures (B, H, W, 3) of every entry by kind
+    (`control.kinds`), where a prior is controlled by them. domain: what all pictures show.
     """
 
     text: torch.Tensor

@@ -46,8 +46,7 @@ def g3dr_stage(
     camera = camera or CanonicalCamera()
     model.train()
     ema = Ema(model, config.ema) if config.ema > 0 else None
-    count = len(source)
-    floor = Schedule.parse(config.floor, "floor")
+    count, floor = len(source), Schedule.parse(config.floor, "floor")
 
     def draw(step: Step) -> dict[str, torch.Tensor]:
         generator = step.random.generator("batch")
