@@ -86,7 +86,7 @@ class TrainingOptions:
     @property
     def object_count(self) -> int:
         """Number of objects that image-to-3D models are trained on."""
-        return OBJECTS[self.preset] if self.objects is None else self.objects
+        return OBJECTS.get(self.preset, OBJECTS["toybox"]) if self.objects is None else self.objects
 
     def objects_of(
         self, split: str, draw: Callable[..., Drawn], most: int | None = None, **more: Any
