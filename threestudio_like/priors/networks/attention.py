@@ -229,7 +229,7 @@ class _Louder(_Emphasis):
     that were multiplied and divided by their sums."""
 
     def __call__(self, module: Any, inputs: Any, given: dict[str, Any]) -> Any:
-        text = given["encoder_hidden_states"]
+        text = given["encoder_hidden_states"] if "encoder_hidden_states" in given else inputs[1]
         if not self.here(text.shape[:2]):
             return None
         added = self.emphasis.to(text).log()[:, None, None]
