@@ -204,6 +204,8 @@ def test_weighted_words_and_training_beside_go_on(family):
     plain = prior.predict(x, time, Condition(text))
     weighted = prior.predict(x, time, Condition(text, emphasis=factors[None]))
     assert (plain - weighted).abs().max() > 1e-6
+    normal = prior.predict(x, time, Condition(text, emphasis=factors[None], normalised=True))
+    assert (normal - weighted).abs().max() > 1e-6
     held = sum(p.numel() * 4 for n in (prior.unet, prior.vae) for p in n.parameters())
     working = prior.rehearse(8, 2, 1, gradient=True, offload=False)
     assert abs(working.weights - held) < 4096

@@ -14,6 +14,7 @@ from threestudio_like.guidance.score_distillation import ScoreDistillation
 from threestudio_like.guidance.spatial import SpatialConfig, SpatialScoreDistillation
 from threestudio_like.priors.diffusion import Condition
 from threestudio_like.priors.networks.attention import attention_maps, emphasised, text_values
+from threestudio_like.priors.networks.multi_view_layers import Attention
 from threestudio_like.priors.oracle import PointMass
 from threestudio_like.priors.sampling import join
 from threestudio_like.priors.text.tokens import phrase_spans, word_columns
@@ -33,7 +34,7 @@ def batch(prior, prompt: str, count: int = 2):
     )
 
 
-def reweighted(layer, hidden, context, factors, normalised=False):
+def reweighted(layer, hidden, context, factors, normalised=False, bias=True):
     """Cross-attention written out, columns multiplied after the softmax (and rows divided by their
     sums): what `emphasised` has to equal."""
 
@@ -48,7 +49,8 @@ def reweighted(layer, hidden, context, factors, normalised=False):
     maps = (query @ key.transpose(-1, -2) * layer.scale).softmax(-1) * factors[:, None, None]
     if normalised:
         maps = maps / maps.sum(-1, keepdim=True)
-    return layer.to_out[0]((maps @ value).transpose(1, 2).flatten(2))
+    out = layer.to_out[0]((maps @ value).transpose(1, 2).flatten(2))
+    return out if bias else out - layer.to_out[0].bias
 
 
 @pytest.mark.parametrize("normalised", [False, True])
@@ -187,6 +189,22 @@ def test_transformers_with_cross_or_joint_attention_can_be_hooked():
             pass
     assert torch.equal(found[1], plain[1])
     assert not torch.allclose(found[0], plain[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_a_picture_behind_the_text_is_heard_as_before(normalised):
+    """In the multi-view networks the last tokens are a picture's, with keys of their own."""
+    torch.manual_seed(0)
+    layer = Attention(8, 2, 4, context=8, picture=2)
+    x, text = torch.randn(2, 6, 8), torch.randn(2, 5, 8)
+    factors = torch.ones(2, 3)
+    factors[0, 1] = 4.0
+    with torch.no_grad():
+        with emphasised(torch.nn.ModuleList([layer]), factors, normalised):
+            found = layer(x, text)
+        seen = layer(x, text) - reweighted(layer, x, text[:, :3], torch.ones(2, 3), bias=False)
+        wanted = seen + reweighted(layer, x, text[:, :3], factors, normalised, bias=False)
+    assert torch.allclose(found, wanted, atol=1e-6)
 
 
 def test_a_model_without_words_is_refused():

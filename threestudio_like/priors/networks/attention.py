@@ -230,7 +230,9 @@ class _Louder(_Emphasis):
 
     def __call__(self, module: Any, inputs: Any, given: dict[str, Any]) -> Any:
         text = given["encoder_hidden_states"] if "encoder_hidden_states" in given else inputs[1]
-        if not self.here(text.shape[:2]):
+        # Pictures stand beside the text, or behind it, and have scores of their own.
+        text = text[0] if isinstance(text, tuple) else text
+        if not self.here(text[:, : self.emphasis.shape[1]].shape[:2]):
             return None
         added = self.emphasis.to(text).log()[:, None, None]
         mask = given.get("attention_mask")

@@ -65,11 +65,15 @@ class MultiViewUNetRecord:
 
 
 def _attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    heads: int,
+    added: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Attention of (B, T, heads * D) to (B, S, heads * D)."""
+    """Attention of (B, T, heads * D) to (B, S, heads * D), with what is added to the scores."""
     parts = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
-    return F.scaled_dot_product_attention(*parts).transpose(1, 2).flatten(2)
+    return F.scaled_dot_product_attention(*parts, added).transpose(1, 2).flatten(2)
 
 
 class Attention(nn.Module):
@@ -98,13 +102,18 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(given, inner, bias=False)
         self.to_out = nn.Sequential(nn.Linear(inner, width))
 
-    def forward(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
-        """(B, T, C) of the same shape."""
+    def forward(
+        self,
+        x: torch.Tensor,
+        context: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """(B, T, C) of the same shape; the mask (B, 1, 1, S) is added to the text's scores."""
         query, text = self.to_q(x), x if context is None else context
         seen: torch.Tensor | None = None
         if self.picture:
             text, seen = text[:, : -self.picture], text[:, -self.picture :]
-        out = _attend(query, self.to_k(text), self.to_v(text), self.heads)
+        out = _attend(query, self.to_k(text), self.to_v(text), self.heads, attention_mask)
         if seen is not None:
             own = _attend(query, self.to_k_ip(seen), self.to_v_ip(seen), self.heads)
             out = out + self.picture_weight * own
