@@ -72,8 +72,8 @@ def _attend(
     added: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Attention of (B, T, heads * D) to (B, S, heads * D), with what is added to the scores."""
-    parts = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
-    return F.scaled_dot_product_attention(*parts, added).transpose(1, 2).flatten(2)
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    return F.scaled_dot_product_attention(q, k, v, added).transpose(1, 2).flatten(2)
 
 
 class Attention(nn.Module):
