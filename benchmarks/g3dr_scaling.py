@@ -21,7 +21,6 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,8 @@ import torch
 import torch.nn.functional as F
 from g3dr import SEED, Truth
 from PIL import Image
-from tables import ROOT, publish, table
-from worlds import add_world, runs, world_at_hand
+from tables import ROOT, publish, resampled, table
+from worlds import add_share, add_world, runs, share_of, world_at_hand
 
 from threestudio_like.engine.config import to_dict
 from threestudio_like.engine.loop import Step
@@ -61,7 +60,6 @@ NOVEL = (0.0, 0.4, 0.7)
 SEEDS = (0, 1, 2)
 FAR = 0.1
 OBJECTS, HELD_OUT, LOOKS, STEPS = 3000, 6, 5, 2500
-SAMPLES = 4000
 MEASURES = {
     "fog": "weight beyond 0.1",
     "depth": "depth error",
@@ -235,13 +233,6 @@ def looks(cell: Cell) -> dict[int, dict[str, float]]:
     return {x["step"]: x for x in map(json.loads, path.read_text().splitlines())}
 
 
-def interval(measure: Callable[[np.ndarray], float], count: int) -> tuple[float, float]:
-    """95 % of a measure over pairs that are drawn anew."""
-    rng = np.random.Generator(np.random.Philox(key=9))
-    drawn = [measure(rng.integers(0, count, count)) for _ in range(SAMPLES)]
-    return float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975))
-
-
 def page(steps: int) -> None:
     """Publish what is there."""
     ends = {cell: looks(cell)[steps] for cell in CELLS}
@@ -256,11 +247,11 @@ def page(steps: int) -> None:
     rows: list[list[Any]] = []
     for measure, name in MEASURES.items():
         values = change(pairs, measure)
-        low, high = interval(lambda pick, v=values: float(v[pick].mean()), len(values))
+        low, high = resampled(lambda pick, v=values: float(v[pick].mean()), len(values), 9)
         rows.append([f"{name}: scaled less plain, all pairs", float(values.mean()), low, high])
     fog = {n: change([c for c in pairs if c.novel == n], "fog") for n in NOVEL}
     more = fog[NOVEL[-1]] - fog[NOVEL[0]]
-    low, high = interval(lambda pick: float(more[pick].mean()), len(more))
+    low, high = resampled(lambda pick: float(more[pick].mean()), len(more), 9)
     name = f"weight beyond 0.1: that at novel views {NOVEL[-1]:g} less that at {NOVEL[0]:g}"
     rows.append([name, float(more.mean()), low, high])
     text = (
@@ -319,11 +310,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--share", default="1/1", help="which of several processes this one is")
-    parser.add_argument("--page", action="store_true", help="only publish what is there")
+    add_share(parser)
     add_world(parser)
     arguments = parser.parse_args()
-    one, every = (int(x) for x in arguments.share.split("/"))
+    one, every = share_of(arguments)
     if not arguments.page:
         for number, cell in enumerate(CELLS):
             if number % every == one - 1:

@@ -36,8 +36,8 @@ from relation_priors import STEPS as TAUGHT
 from relation_priors import taught
 from second_world.judge import SecondJudge
 from spatial_words import WINDOWS, told, world
-from tables import ROOT, publish, table
-from worlds import add_world, kept, runs, world_at_hand
+from tables import ROOT, publish, resampled, table
+from worlds import add_share, add_world, kept, runs, share_of, world_at_hand
 
 from threestudio_like import load_prior
 from threestudio_like.engine.events import Events
@@ -70,7 +70,6 @@ AXES = {
     "in front of": (2, 1.0),
     "behind": (2, -1.0),
 }
-SAMPLES = 4000
 
 
 @dataclass(frozen=True)
@@ -253,13 +252,6 @@ def gain(figures: Figures, p: float, pick: np.ndarray, normalised: bool = False)
     return float(np.mean(parts))
 
 
-def interval(measure: Callable[[np.ndarray], float], count: int) -> tuple[float, float]:
-    """95 % of a measure over scenes that are drawn anew, all cells together."""
-    rng = np.random.Generator(np.random.Philox(key=7))
-    drawn = [measure(rng.integers(0, count, count)) for _ in range(SAMPLES)]
-    return float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975))
-
-
 def contrasts(figures: Figures, count: int) -> list[list[Any]]:
     """What was registered, and what else one asks: each with its interval."""
     everything = np.arange(count)
@@ -292,7 +284,7 @@ def contrasts(figures: Figures, count: int) -> list[list[Any]]:
     )
     rows = []
     for name, measure in asked.items():
-        low, high = interval(measure, count)
+        low, high = resampled(measure, count, 7)
         rows.append([name, measure(everything), f"{low:+.3f} to {high:+.3f}"])
     return rows
 
@@ -381,11 +373,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--scenes", type=int, default=40)
-    parser.add_argument("--share", default="1/1", help="which of several processes this one is")
-    parser.add_argument("--page", action="store_true", help="only publish what is there")
+    add_share(parser)
     add_world(parser)
     arguments = parser.parse_args()
-    one, every = (int(x) for x in arguments.share.split("/"))
+    one, every = share_of(arguments)
     if not arguments.page:
         run(arguments.scenes, (one, every))
     if every == 1:

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from PIL import Image
 from tables import ROOT, interval, publish, table
-from worlds import add_world, runs, world_at_hand
+from worlds import add_share, add_world, runs, share_of, world_at_hand
 
 from threestudio_like.meshes.io.files import read
 from threestudio_like.meshes.mesh import Mesh, join
@@ -333,12 +333,11 @@ def main() -> None:
     )
     parser.add_argument("--second", type=int, default=60)
     parser.add_argument("--own", type=int, default=40)
-    parser.add_argument("--share", default="1/1", help="which of several processes this one is")
-    parser.add_argument("--page", action="store_true", help="only publish what is there")
+    add_share(parser)
     add_world(parser)
     arguments = parser.parse_args()
     counts = {"second": arguments.second, "own": arguments.own}
-    one, every = (int(x) for x in arguments.share.split("/"))
+    one, every = share_of(arguments)
     if not arguments.page:
         work(counts, (one, every))
     if every == 1:

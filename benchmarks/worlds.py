@@ -57,6 +57,18 @@ def add_world(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_share(parser: argparse.ArgumentParser) -> None:
+    """Give a benchmark whose work several processes share the options --share and --page."""
+    parser.add_argument("--share", default="1/1", help="which of several processes this one is")
+    parser.add_argument("--page", action="store_true", help="only publish what is there")
+
+
+def share_of(arguments: argparse.Namespace) -> tuple[int, int]:
+    """Which process this one is, from 1, and of how many."""
+    one, every = (int(x) for x in arguments.share.split("/"))
+    return one, every
+
+
 def world_at_hand(model: str | Path = "diffusion") -> Edition:
     """The edition that --world named, else that of a model; the page will say so.
 
