@@ -49,10 +49,11 @@ Line = dict[str, Any]
 
 @dataclass
 class Case:
-    """A scene: its picture (S, S, 3) uint8, prompt, the things' meshes in the prompt's order, and
-    others of their categories; degrees by which the camera looks down."""
+    """A scene: its picture (S, S, 3) uint8, prompt and what it says, the things' meshes in the
+    prompt's order, and others of their categories; degrees by which the camera looks down."""
 
     pixels: np.ndarray
+    prompt: str
     text: SceneText
     meshes: list[Mesh]
     others: list[Mesh]
@@ -94,11 +95,12 @@ def second(index: int) -> Case:
     text, order = _read(_known(scene.caption), names, read_scene)
     things = [scene.things[k] for k in order]
     others = [mesh_of(make(t.category, t.colour, "plain", rng)) for t in things]
-    return Case(_flat(drawn, rng), text, [mesh_of(t) for t in things], others, elevation)
+    meshes = [mesh_of(t) for t in things]
+    return Case(_flat(drawn, rng), scene.caption, text, meshes, others, elevation)
 
 
 def _known(text: str) -> str:
-    """A text without patterns that the model at hand has no word for: who says them is refused."""
+    """A text without patterns that the model at hand has no word for, as the command reads it."""
     for pattern in PATTERNS:
         if pattern not in world_at_hand().vocabulary.words:
             text = re.sub(rf"\ban? {pattern} (?=[aeiou])", "an ", text)
@@ -129,6 +131,7 @@ def own(index: int) -> Case:
     others = [world.draw(SEED, n + 50 * len(kinds), "test") for n in numbers]
     return Case(
         _flat(drawn, rng),
+        scene.caption,
         text,
         [placed[k] for k in order],
         [Mesh(o.vertices, o.faces) for o in others],
@@ -164,7 +167,7 @@ def composed(case: Case, folder: Path) -> Line:
     folder.parent.mkdir(parents=True, exist_ok=True)
     picture = folder.with_suffix(".png")
     Image.fromarray(case.pixels).save(picture)
-    words = ["compose", str(picture), case.text.prompt, "--out", str(folder)]
+    words = ["compose", str(picture), case.prompt, "--out", str(folder)]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-m", "threestudio_like", *words], capture_output=True, text=True
@@ -245,7 +248,7 @@ def work(counts: dict[str, int], share: tuple[int, int]) -> None:
             continue
         case = WORLDS[world](index)
         out = folder / world / f"{index:03d}"
-        line: Line = {"world": world, "index": index, "prompt": case.text.prompt}
+        line: Line = {"world": world, "index": index, "prompt": case.prompt}
         line["things"], line["relations"] = len(case.meshes), len(case.text.relations)
         line |= composed(case, out)
         if line["code"] == 0:

@@ -4,7 +4,7 @@ runs, and asked whether it knows the prompt."""
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import fields, replace
@@ -221,6 +221,36 @@ def read_prompt(prior: DiffusionPrior, prompt: str, events: Events) -> None:
     for word in unused_words(prior.facts.words, plain):
         events.say(f'Warning: the prompt does not use the concept\'s token "{word}".')
     say_missing(prior, plain, events)
+
+
+def said_of_picture(
+    options: PriorOptions,
+    prompt: str,
+    prior: DiffusionPrior | None = None,
+    keep: Collection[str] = (),
+) -> tuple[str, str]:
+    """What a prior is asked of a picture, and a line on what is left out: words of how a known
+    thing looks that a closed vocabulary does not have, since the picture shows that. Prompts with
+    weights, and those of an open vocabulary, stay as they are.
+
+    Args:
+        keep: words that the command itself reads (`Vocabulary.without_unknown`).
+
+    Raises:
+        ConfigError, ModelError, InputError.
+    """
+    known, world = (prior.facts.vocabulary, prior.facts.world) if prior else closed_world(options)
+    if known is None or parse_weighted(prompt)[0] != prompt:
+        return prompt, ""
+    words = edition(world, "prior.json").vocabulary
+    text, gone = words.without_unknown(prompt, known, keep)
+    if not gone:
+        return prompt, ""
+    strange = ", ".join(f'"{word}"' for word in gone if word not in known)
+    return text, (
+        f'the embedded prior does not know {strange}: it is asked for "{text}", and the picture '
+        "shows how that looks"
+    )
 
 
 def say_missing(prior: DiffusionPrior, plain: str, events: Events) -> None:

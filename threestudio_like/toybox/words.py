@@ -4,9 +4,11 @@ descriptions from prompts."""
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 
 from ..engine.text import words_of
 
@@ -153,6 +155,58 @@ class Vocabulary:
         """The words of a prompt that the edition does not have."""
         return unknown_words(prompt, self.words)
 
+    def without_unknown(
+        self, prompt: str, known: Collection[str], keep: Collection[str] = ()
+    ) -> tuple[str, list[str]]:
+        """A prompt without the unknown words that only say how a known thing looks or stands: "a
+        checked mug with a handle" gives "a mug". Unknown words that may be things stay.
+
+        Left out are words before the noun of a thing or part; what follows "with" and names no
+        thing; and a participle before a relation ("standing on").
+
+        Args:
+            known: the words that are known.
+            keep: unknown words that mean something to the caller: relations, numbers.
+
+        Returns:
+            The prompt as it was where nothing is left out; and the words that were.
+        """
+        words = split(prompt)
+        # Letters that change their number in lower case are of no vocabulary here.
+        if len(prompt.lower()) != len(prompt) or all(w in known for w in words):
+            return prompt, []
+        spans = _spans(prompt, words)
+        stops = {*_FUNCTION_WORDS, *_RELATION_WORDS, "with", *keep}
+        apart = [bool(prompt[a[1] : b[0]].strip()) for a, b in pairwise(spans)] + [True]
+        nouns = [self._is_noun(w) for w in words]
+        gone: set[int] = set()
+        for at, word in enumerate(words):
+            if word in known and word != "with":
+                continue
+            end = at
+            while not apart[end] and not nouns[end] and words[end + 1] not in stops - {"a", "an"}:
+                end += 1
+            inner = range(at, end + 1)
+            if word == "with":
+                # The part of a known thing; another thing behind "with" is one of the scene.
+                strange = any(words[k] not in known for k in inner if k != at)
+                if at and nouns[at - 1] and strange and not nouns[end]:
+                    gone.update(inner)
+            if word in stops or at in gone:
+                continue
+            looks = nouns[end] and not any(words[k] in stops for k in inner)
+            # "standing on" behind a thing; "a painting on" is one itself.
+            stands = at and nouns[at - 1] and word.endswith("ing") and not apart[at]
+            if looks or (stands and words[at + 1] in stops - {"a", "an"}):
+                gone.add(at)
+        return _without(prompt, spans, gone), [words[k] for k in sorted(gone)]
+
+    def _is_noun(self, word: str) -> bool:
+        """Whether a word names a thing, several of them, or a part."""
+        bare = self.canonical(word)
+        of_parts = any(bare in parts for parts in self.parts.values())
+        return bare in self.categories or bare in self._singular or of_parts
+
     def parse(self, prompt: str) -> list[Phrase]:
         """The objects that a prompt names, in order: ``"a red ball on a box"`` gives [red ball,
         box]; "two red balls" gives it twice."""
@@ -267,6 +321,28 @@ class Vocabulary:
                 choices = ", ".join(dict.fromkeys([*modes, *able]))
                 return f'"{word}" does not go with "{category}", which can be: {choices}'
         return None
+
+
+def _spans(prompt: str, words: list[str]) -> list[tuple[int, int]]:
+    """Where the words that `split` found begin and end."""
+    spans: list[tuple[int, int]] = []
+    for word in words:
+        start = prompt.lower().index(word, spans[-1][1] if spans else 0)
+        spans.append((start, start + len(word)))
+    return spans
+
+
+def _without(prompt: str, spans: list[tuple[int, int]], gone: Collection[int]) -> str:
+    """A prompt without some of its words; the article before them goes with the next one left."""
+    for k in sorted(gone, reverse=True):
+        start, end = spans[k]
+        before, after = prompt[:start].rstrip(), prompt[end:].lstrip()
+        article = re.search(r"\b([Aa])n?$", before)
+        if article and k - 1 not in gone and after[:1].isalpha():
+            vowel = after[0].lower() in "aeiou"
+            before = before[: article.start()] + article[1] + "n" * vowel
+        prompt = f"{before} {after}" if before and after[:1].isalnum() else before + after
+    return prompt
 
 
 def _name_part(part: tuple[str, str]) -> str:

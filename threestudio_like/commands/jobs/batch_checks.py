@@ -12,10 +12,11 @@ from ...engine.errors import ConfigError, InputError
 from ...runs.configure import configure, export_config
 from ...runs.memory_budget import budget
 from ...runs.options import check_numbers, check_prompt, flat
-from ...runs.prior import check_words, closed_world
+from ...runs.prior import check_words, closed_world, said_of_picture
 from ...systems import registry
 from ...systems.cut_out.marks import check_boxes, read_boxes, read_mask, read_masks
 from ...systems.image_to_3d.photo import read_pixels
+from ...systems.scene.prompt import READ
 from ..registry import COMMANDS, PLUG_IN_COMMANDS
 
 
@@ -69,7 +70,7 @@ def _reconstruct(options: Any) -> None:
     check_maps(options.known, (width, height))
     if options.prompt:
         check_prompt(options.prompt)
-        _words(options, options.prompt)
+        _words(options, said_of_picture(options.model, options.prompt)[0])
     if options.system != "auto":
         _configuration(options, "reconstruct")
 
@@ -86,9 +87,12 @@ def _compose(options: Any) -> None:
         if options.masks is not None:
             with _named("masks"):
                 read_masks(options.masks, (height, width), (height, width))
-    for prompt in filter(None, (options.text, options.prompt)):
-        check_prompt(prompt)
-        _words(options, prompt)
+    if options.text:
+        check_prompt(options.text)
+        _words(options, options.text)
+    if options.prompt:
+        check_prompt(options.prompt)
+        _words(options, said_of_picture(options.model, options.prompt, keep=READ)[0])
 
 
 def _evaluate(options: Any) -> None:

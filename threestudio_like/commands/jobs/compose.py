@@ -14,7 +14,7 @@ from ...priors.diffusion import DiffusionPrior
 from ...runs.configure import configure, export_config
 from ...runs.delivery import RunResult
 from ...runs.options import check_prompt
-from ...runs.prior import prompt_vocabulary, read_prompt
+from ...runs.prior import prompt_vocabulary, read_prompt, said_of_picture
 from ...runs.session import Run
 from ...systems import registry
 from ...systems.cut_out.marks import read_boxes, read_masks
@@ -22,7 +22,7 @@ from ...systems.image_to_3d.photo import read_pixels
 from ...systems.scene.comboverse import Comboverse
 from ...systems.scene.objects import open_object
 from ...systems.scene.picture import Canvas, find_parts
-from ...systems.scene.prompt import SceneText, read_scene
+from ...systems.scene.prompt import READ, SceneText, read_scene
 from ...systems.scene.segmentation import check_marks
 from ..compose import Compose
 from .compose_objects import check_export
@@ -77,7 +77,8 @@ def compose(
 def _compose_picture(options: Compose, system: Any, prior: DiffusionPrior | None) -> RunResult:
     check_prompt(options.prompt or "things")
     check_method(options)
-    text = read_scene(options.prompt, prompt_vocabulary(options.model, prior))
+    prompt, left = said_of_picture(options.model, options.prompt, prior, keep=READ)
+    text = read_scene(prompt, prompt_vocabulary(options.model, prior))
     words = check_words(options.spatial_words, text)
     boxes = read_boxes(options.boxes)
     picture = Path(options.picture).expanduser()
@@ -86,6 +87,7 @@ def _compose_picture(options: Compose, system: Any, prior: DiffusionPrior | None
         read = read_pixels(picture)
         canvas = Canvas.of(read.pixels, options.picture, read.note, share=read.share)
         masks, told = None, [*read.told, *canvas.told]
+        notes = [left] if left else []
         if options.masks is not None:
             drawn, more = read_masks(options.masks, read.shape, read.pixels.shape[:2])
             masks = [canvas.mask(m) for m in drawn]
@@ -93,10 +95,10 @@ def _compose_picture(options: Compose, system: Any, prior: DiffusionPrior | None
         check_marks(boxes, None if masks is None else len(masks), text, *read.shape[::-1])
         prior = prior or run.load_prior()
         config = run.configure(configuration_of(options, system, prior))
-        if options.prompt:
-            read_prompt(prior, options.prompt, run.events)
+        if prompt:
+            read_prompt(prior, prompt, run.events)
         load_depth(config.depth)
-        parts, notes = find_parts(canvas, text, boxes, masks=masks, config=config.decompose)
+        parts, doubts = find_parts(canvas, text, boxes, masks=masks, config=config.decompose)
         given = [open_object(path, "") for path in options.objects]
         if given and len(given) != len(parts):
             raise ConfigError(
@@ -105,15 +107,14 @@ def _compose_picture(options: Compose, system: Any, prior: DiffusionPrior | None
                 "Give one mesh for each object of the picture",
             )
         facts = {
+            "prompt": options.prompt,
             "picture": run.fact("picture", options.picture),
             "picture content": hashlib.sha256(picture.read_bytes()).hexdigest()[:16],
         }
-        composition = _begin(
-            run, options.prompt, text, words=words, config=config, prior=prior, more=facts
-        )
+        composition = _begin(run, prompt, text, words=words, config=config, prior=prior, more=facts)
         for line in told:
             run.events.say(f"Warning: the picture: {line}.")
-        for line in notes:
+        for line in [*notes, *doubts]:
             run.events.say(f"Warning: {line}.")
         return composition.from_picture(canvas, parts, given)
 

@@ -27,7 +27,7 @@ from ...runs.configure import export_config
 from ...runs.delivery import RunResult
 from ...runs.memory_budget import limits_from
 from ...runs.options import check_prompt
-from ...runs.prior import check_vocabulary, read_prompt, refuse_parts
+from ...runs.prior import check_vocabulary, read_prompt, refuse_parts, said_of_picture
 from ...runs.session import Run
 from ...systems import registry
 from ...systems.image_to_3d.back_projection import completed, completion_plans, lay_back
@@ -260,8 +260,13 @@ def _words(run: Run, photo: Photo, config: PictureSystem, prior: DiffusionPrior 
     options, events = run.options, run.events
     known = getattr(options, "known", None)
     if options.prompt:
-        events.record("prompt", text=options.prompt, guessed=False)
-        return Words(options.prompt)
+        text, left = options.prompt, ""
+        if prior is not None:
+            text, left = said_of_picture(options.model, options.prompt, prior)
+        if left:
+            events.say(f"Warning: {left}.")
+        events.record("prompt", text=text, guessed=False)
+        return Words(text)
     if known is not None and known.captioner:
         text = describe_picture(known.captioner, photo)
         events.say(f'Guessed by {known.captioner}: the picture shows "{text}".')
@@ -371,5 +376,5 @@ def _prior_of(run: Run, given: InputImage, config: PictureSystem) -> DiffusionPr
         if options.model.prior != EMBEDDED:
             run.events.say(f"Warning: --prior changes nothing: {NO_PRIOR}.")
     if prior is not None and options.prompt:
-        read_prompt(prior, options.prompt, run.events)
+        read_prompt(prior, said_of_picture(options.model, options.prompt, prior)[0], run.events)
     return prior
