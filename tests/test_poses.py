@@ -106,6 +106,11 @@ def test_a_camera_follows_the_axes(tmp_path):
         ([], 'no list "objects"'),
         ({"objects": [3]}, "object 1: is no table"),
         ({"objects": [{}], "unti": "cm"}, 'a field "unti"'),
+        ({"objects": [{"position": [0, 0, 0]}]}, 'Here it is "translation"'),
+        ({"objects": [{"matrix_world": 3}]}, 'Here it is "matrix"'),
+        # What the file itself does not have is not what it wants there.
+        ({"objects": [{}], "position": 3}, "(?!.*Here it is)"),
+        ({"objects": [{}], "camera": {"fov": 40}}, 'Here it is "fov_y"'),
         ({"objects": [{}], "unit": "parsec"}, "is no unit"),
         ({"objects": [{}], "unit": 0}, "above zero"),
         ({"objects": [{}], "up": "w"}, "is no axis"),

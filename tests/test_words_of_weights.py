@@ -125,8 +125,17 @@ def test_a_judge_says_that_it_does_not_know_another_world_s_words(tmp_path):
     figures = evaluation.evaluate(banana, "a red banana", None, count=3)
     assert "twenty" in figures["not judged"]
     assert not [name for name in figures if name.startswith("judge")]
-    plain = evaluation.evaluate(banana, "a red dragon", None, count=3)
-    assert "not judged" not in plain
+    # What else is not judged, and why: a thing of no world, none, several, a word beside a thing.
+    for prompt, why in (
+        ("a red dragon", "has words that"),
+        ("", "there is no prompt"),
+        ("a red mug on a blue box", "names 2 things"),
+        ("an elegant red mug", '"elegant"'),
+    ):
+        figures = evaluation.evaluate(banana, prompt, None, count=3)
+        assert why in figures["not judged"]
+        assert ("judge: category" in figures) == ("mug" in prompt and "box" not in prompt)
+    assert "not judged" not in evaluation.evaluate(banana, "a red mug", None, count=3)
 
 
 def test_a_guess_is_a_caption_of_the_twin_s_world(fifty, tmp_path, monkeypatch):

@@ -97,7 +97,8 @@ def staged(asset: Asset) -> tuple[Asset, Light | None]:
 
 def measure(asset: Asset, prompt: str, count: int = 200) -> dict[str, Any]:
     """The measures of an asset for a prompt of the edition of the toybox that the judge knows; for
-    other prompts, only those that need no known objects."""
+    other prompts, only those that need no known objects. What of a prompt is not judged is said
+    under "not judged"."""
     asset, light = staged(asset)
     mesh = asset.mesh
     cameras = RING.all(64)
@@ -111,10 +112,10 @@ def measure(asset: Asset, prompt: str, count: int = 200) -> dict[str, Any]:
     figures["view consistency"] = view_consistency(verdict.features)
     world = edition(judge.world, str(embedded_folder("judge")))
     phrases = world.vocabulary.parse(prompt)
-    if _of_another_world(prompt, world):
-        figures["not judged"] = f"the prompt has words that the judge of world {world.name} lacks"
-        return figures
-    if len(phrases) != 1:
+    skipped = _not_judged(prompt, world, len(phrases))
+    if skipped:
+        figures["not judged"] = skipped
+    if len(phrases) != 1 or _of_another_world(prompt, world):
         return figures
     phrase = phrases[0]
     category = torch.tensor(judge.categories.index(phrase.category))
@@ -137,6 +138,19 @@ def measure(asset: Asset, prompt: str, count: int = 200) -> dict[str, Any]:
     if phrase.category in world.has_front:
         figures |= front_figures(asset, judge, light)
     return figures
+
+
+def _not_judged(prompt: str, world: Edition, things: int) -> str:
+    """What of a prompt the judge of a world, which tells of one thing, says nothing about; "" where
+    it is asked about all of it."""
+    if not prompt:
+        return "what it shows: there is no prompt"
+    if things > 1:
+        return f"what it shows: the prompt names {things} things, the judge knows of one"
+    if not things or _of_another_world(prompt, world):
+        return f"what it shows: the prompt has words that the judge of world {world.name} lacks"
+    strange = ", ".join(f'"{u.word}"' for u in world.vocabulary.unknown(prompt))
+    return f"{strange}: the judge of world {world.name} lacks that" if strange else ""
 
 
 def _of_another_world(prompt: str, world: Edition) -> bool:

@@ -21,6 +21,16 @@ LARGEST = 16 << 20
 _FILE = ("up", "front", "unit", "quaternion", "floor", "picture", "camera", "objects")
 _OBJECT = ("file", "name", "translation", "rotation", "scale", "matrix")
 _CAMERA = ("camera_to_world", "fov_y", "convention")
+_ELSEWHERE = {
+    **dict.fromkeys(("position", "location", "translate", "center", "centre"), "translation"),
+    **dict.fromkeys(("orientation", "quat", "rotate"), "rotation"),
+    **dict.fromkeys(("transform", "pose", "matrix_world", "object_to_world"), "matrix"),
+    **dict.fromkeys(("size", "scaling"), "scale"),
+    **dict.fromkeys(("mesh", "path", "uri"), "file"),
+    **dict.fromkeys(("extrinsics", "c2w", "transform_matrix"), "camera_to_world"),
+    **dict.fromkeys(("fov", "yfov"), "fov_y"),
+}
+"""What other tools call the fields."""
 
 
 @dataclass
@@ -261,7 +271,9 @@ def _table(value: Any, known: Collection[str], where: str) -> Mapping[str, Any]:
         raise InputError("is no table of fields", where, f"Fields: {', '.join(known)}")
     for name in value:
         if name not in known:
-            raise InputError(f'has a field "{name[:40]}"', where, did_you_mean(name, known))
+            ours = _ELSEWHERE.get(name.lower(), "")
+            remedy = f'Here it is "{ours}"' if ours in known else did_you_mean(name, known)
+            raise InputError(f'has a field "{name[:40]}"', where, remedy)
     return value
 
 
