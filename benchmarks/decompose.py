@@ -61,12 +61,9 @@ def assigned(truth: Truth, config: DecomposeConfig) -> list[np.ndarray] | None:
     return [p.mask > 0.5 for p in apart(chosen)]
 
 
-def by_prompt(truth: Truth, config: DecomposeConfig) -> list[np.ndarray] | None:
+def by_prompt(truth: Truth, config: DecomposeConfig) -> list[np.ndarray]:
     """As `compose` finds them."""
-    try:
-        return [p.mask > 0.5 for p in by_itself(truth.picture, truth.text, config)[0]]
-    except InputError:
-        return None
+    return [p.mask > 0.5 for p in by_itself(truth.picture, truth.text, config)[0]]
 
 
 def boxed(truth: Truth, config: DecomposeConfig) -> list[np.ndarray]:
@@ -121,7 +118,10 @@ def measured(truths: dict[int, Truth], world: str) -> list[dict[str, Any]]:
     for name, (find, config) in WAYS.items():
         for number, truth in truths.items():
             began = time.process_time()
-            found = find(truth, config)
+            try:
+                found = find(truth, config)
+            except InputError:
+                found = None
             masks = found or [np.zeros_like(s.mask, bool) for s in truth.seen]
             lines.append(
                 {
