@@ -66,8 +66,10 @@ def by_prompt(truth: Truth, config: DecomposeConfig) -> list[np.ndarray]:
     return [p.mask > 0.5 for p in by_itself(truth.picture, truth.text, config)[0]]
 
 
-def boxed(truth: Truth, config: DecomposeConfig) -> list[np.ndarray]:
-    """By the boxes of what is visible."""
+def boxed(truth: Truth, config: DecomposeConfig) -> list[np.ndarray] | None:
+    """By the boxes of what is visible; None where nothing of a thing is."""
+    if not all((s.mask > 0.5).any() for s in truth.seen):
+        return None
     given = np.stack([bounds(s.mask > 0.5) for s in truth.seen]).astype(float)
     parts = by_boxes(
         truth.picture,
