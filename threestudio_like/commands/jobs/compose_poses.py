@@ -42,6 +42,7 @@ from ...systems.scene.report import scene_pages
 from ...systems.scene.segmentation import border_mask
 from ..compose import Compose
 from .compose_ending import Ending, stand_and_tell
+from .compose_objects import of_made_objects
 
 RADIUS = 0.95
 """Of the sphere in which a scene is settled, whatever its own size and place are."""
@@ -72,7 +73,11 @@ def compose_poses(options: Compose, config_of: Any) -> RunResult:
         unused = {
             "--prior": options.model.prior != PriorOptions().prior,
             "--memory": bool(options.run.memory),
-            "--method": options.method_name != "auto",
+            "--negative": bool(options.method.negative),
+            # Without a picture nothing is optimised.
+            "--steps": picture is None and options.method.steps is not None,
+            "--resolution": picture is None and options.method.resolution is not None,
+            **of_made_objects(options),
         }
         for name in (k for k, said in unused.items() if said):
             run.events.say(f"Warning: {name} changes nothing where a layout is only settled.")

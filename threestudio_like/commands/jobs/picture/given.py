@@ -98,6 +98,12 @@ def check_known(options: KnownOptions, photos: int) -> None:
         )
     known = Known(fov=options.fov, distance=options.distance, height=_height(options))
     known.check()
+    if options.depth_kind != "auto" and _map_file(options.depth) is None:
+        raise ConfigError(
+            "says what a depth map holds, and none is given",
+            "--depth-kind",
+            "Give the map, --depth depth.png, or leave it out",
+        )
 
 
 def check_maps(options: KnownOptions, size: tuple[int, int]) -> None:
@@ -182,10 +188,14 @@ def content_of(pictures: list[Path], options: KnownOptions) -> str:
 
 def say_unused(known: Known, method: str, takes: set[str], events: Events) -> None:
     """Say which of what is known the method makes no use of."""
+    by_distance = known.fov is not None and known.distance is not None and known.height is None
     given = {
         "--depth": known.depth is not None,
         "--normal": known.normals is not None,
         "further photos": bool(known.views),
+        # Both together are a size, whatever the method does about the perspective.
+        "--fov": known.fov is not None and not by_distance,
+        "--distance": known.distance is not None and not by_distance,
     }
     unused = [name for name, there in given.items() if there and name not in takes]
     if unused:
