@@ -185,12 +185,16 @@ class Run:
         """
         import torch
 
+        from .contents import contents_of
         from .memory_budget import tell
         from .prior import parts_facts
 
-        plain = as_read_back({**facts, **parts_facts(self.options)})
+        own = {**parts_facts(self.options), **contents_of(self.options, config)}
+        plain = as_read_back({**facts, **own})
         saved = self._saved
         if saved is not None:
+            # What an earlier version did not write down cannot be asked of its runs.
+            plain = {k: v for k, v in plain.items() if k not in saved.unsaid()}
             saved.check_same(plain, self.folder)
         self.record.facts = plain
         if saved is not None and saved.format == 1:

@@ -69,7 +69,11 @@ def compose_poses(options: Compose, config_of: Any) -> RunResult:
         objects = posed_objects(poses, options.objects, path, text)
         picture = _picture_of(options, poses, path)
         config: Comboverse = run.configure(config_of(options))
-        run.describe(_facts(run, options, path, picture), config, export_config(options))
+        facts = _facts(run, options, path, picture)
+        if not options.objects:
+            files = [_beside(path, p.file, n) for n, p in enumerate(poses.objects, 1)]
+            facts["meshes content"] = [_content(file) for file in files]
+        run.describe(facts, config, export_config(options))
         unused = {
             "--prior": options.model.prior != PriorOptions().prior,
             "--memory": bool(options.run.memory),
@@ -188,9 +192,6 @@ def _picture_of(options: Compose, poses: Poses, path: Path) -> Path | None:
 
 
 def _facts(run: Run, options: Compose, path: Path, picture: Path | None) -> dict[str, Any]:
-    def content(file: Path) -> str:
-        return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-
     return {
         "prompt": options.prompt,
         "system": "comboverse",
@@ -198,11 +199,15 @@ def _facts(run: Run, options: Compose, path: Path, picture: Path | None) -> dict
         "prior": "none",
         "seed": options.run.seed,
         "picture": "" if picture is None else run.fact("picture", str(picture)),
-        "picture content": "" if picture is None else content(picture),
+        "picture content": "" if picture is None else _content(picture),
         "poses": run.fact("poses", str(path)),
-        "poses content": content(path),
+        "poses content": _content(path),
         "objects": run.fact("objects", [str(p) for p in options.objects]),
     }
+
+
+def _content(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def _settled(
