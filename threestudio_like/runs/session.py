@@ -148,13 +148,16 @@ class Run:
     def configure(self, base: Any) -> Any:
         """The method's configuration: that of the run which goes on, or `base` with the values of
         --config, of the dotted options and of the short ones. Raises ConfigError."""
-        from .configure import configure, extended, identity_reader, say_former
+        from .configure import check_as_begun, configure, extended, identity_reader, say_former
+        from .repeat import is_from_python
 
         self.base = base
         if self._saved is not None and self._saved.config is not None:
             config = from_dict(type(base), self._saved.config)
             say_former(self.events, config, self._saved.config)
             self._read_identity = identity_reader(type(config))
+            if is_from_python("system"):
+                check_as_begun(config, self.options, base, self.folder)
             return extended(config, self._saved, self.options)
         return configure(self.options, base, self.events)
 

@@ -54,7 +54,7 @@ def _check_unchanged(asked: Mapping[str, Any], seed: int, folder: Path) -> None:
         raise ConfigError("cannot change when a run goes on", "--out", remedy)
 
 
-def resume_with(command: str, options: Any, objects: Mapping[str, Any]) -> Any:
+def resume_with(command: str, options: Any, **objects: Any) -> Any:
     """Go on with a run by the command that made it: options that are given must be those of the
     run, but for those that leave its result alone, and more --steps.
 
