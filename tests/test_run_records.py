@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from threestudio_like import open_run
 from threestudio_like.commands.generate import Generate
 from threestudio_like.commands.texture import Texture
 from threestudio_like.engine.config import read_yaml, to_dict, write_yaml
@@ -313,3 +314,20 @@ def test_contents_are_written_down_and_not_asked_of_runs_that_have_none(tmp_path
     # The identity of an earlier version's checkpoint has none either.
     earlier = replace(record, facts={"prompt": "a red chair"})
     assert "contents" not in begun(tmp_path / "run", options, saved=earlier).facts
+
+
+@pytest.mark.parametrize(
+    ("command", "facts", "said"),
+    [
+        ("texture", {"prompt": "a red mug", "prior": "toybox"}, "is a run of texture, which keeps"),
+        ("reconstruct", {"picture": "a.png"}, "is a run of reconstruct by a picture"),
+        ("generate", {"picture": "imagined", "system": "cisp"}, "is a run of generate by a pict"),
+        ("compose", {"prior": "none"}, "is a run of compose, which keeps no model"),
+        ("generate", {}, "lacks prompt, system, preset, prior, seed"),
+        ("generate", {"prompt": "a red chair", "seed": 0}, "lacks system, preset, prior"),
+    ],
+)
+def test_a_run_without_a_model_is_not_opened(command, facts, said, tmp_path):
+    RunRecord(command=command, facts=facts, config={} if facts else None).write(tmp_path)
+    with pytest.raises(InputError, match=said):
+        open_run(tmp_path)
