@@ -4,12 +4,13 @@ made."""
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from threestudio_like.commands.jobs.batch_options import read_options, rows_of
 from threestudio_like.engine.errors import ConfigError
-from threestudio_like.runs.batch.manifest import seeds_of
+from threestudio_like.runs.batch.manifest import expand, parse_manifest, seeds_of
 
 from .batches import batch
 from .runs import MUG
@@ -152,6 +153,47 @@ def test_there_are_forty_of_them():
 )
 def test_seeds_are_read(value, seeds):
     assert seeds_of(value, "here") == seeds
+
+
+SEEDS = {
+    "an item's before the defaults'": ({"seed": 5}, {"seeds": "0-2"}, [5]),
+    "an item's own of several": ({"seeds": "0-1"}, {"seed": 7}, [0, 1]),
+    "of an override": ({"overrides": [{}, {"seeds": "3-4"}], "seed": 9}, {}, [9, 3, 4]),
+    "one of an override": ({"overrides": [{"seed": 1}], "seeds": "3-4"}, {}, [1]),
+    "of an override of the defaults": ({}, {"overrides": [{"seeds": "3-4"}], "seed": 9}, [3, 4]),
+    "of nobody": ({}, {}, [None]),
+}
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_the_nearest_word_about_seeds_counts(name):
+    item, defaults, wanted = SEEDS[name]
+    text = json.dumps({"items": [{"prompt": "x", **item}], "defaults": defaults})
+    made = parse_manifest(text, ".yaml", where="m.yaml", folder=Path())
+    items = [*expand(made, made.entries[0], lambda command, key: False)]
+    assert [one.get("seed") for one in items] == wanted
+    assert not any("seeds" in one for one in items)
+
+
+@pytest.mark.parametrize("where", ["item", "defaults", "override"])
+def test_a_seed_and_seeds_in_one_place_are_refused(where):
+    both = {"seed": 1, "seeds": "0-3"}
+    item = {"prompt": "x", **(both if where == "item" else {})}
+    item |= {"overrides": [both]} if where == "override" else {}
+    defaults = both if where == "defaults" else {}
+    text = json.dumps({"items": [item], "defaults": defaults})
+    made = parse_manifest(text, ".yaml", where="m.yaml", folder=Path())
+    with pytest.raises(ConfigError, match='field "seed": goes without "seeds"'):
+        list(expand(made, made.entries[0], lambda command, key: False))
+
+
+def test_a_seed_of_the_manifest_goes_before_those_of_the_command_line(tmp_path, capsys):
+    path = tmp_path / "m.yaml"
+    for defaults, count in (({"seed": 7}, 1), ({"seeds": "1-2"}, 2), ({}, 4)):
+        content = {"defaults": {"command": "tiny", **defaults}, "items": [{"prompt": "x"}]}
+        path.write_text(json.dumps(content))
+        assert batch(path, "--seeds", "0-3", "--store", tmp_path / "s", "--dry-run") == 0
+        assert f"{count} items to make" in capsys.readouterr().out
 
 
 def test_seeds_that_no_memory_holds_are_refused():

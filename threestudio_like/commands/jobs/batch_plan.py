@@ -86,7 +86,7 @@ def plan_items(
     plan = Plan()
     reader = _Reader(
         plan=plan,
-        manifest=replace(manifest, defaults={**options.defaults, **manifest.defaults}),
+        manifest=replace(manifest, defaults=_with_defaults(options.defaults, manifest.defaults)),
         threads=options.threads,
         plugins=tuple(plan.inputs.add(path) for path in options.plugins),
         made=made,
@@ -114,6 +114,13 @@ def plan_items(
         if name in plan.contests:
             _check_rungs(plan.contests[name], first[name], manifest.where)
     return plan
+
+
+def _with_defaults(more: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest's own defaults, and those of the command line (`more`) where it has none: a seed
+    of its own goes before all of `--seeds`."""
+    left_out = ("seeds",) if "seed" in own else ()
+    return {**{k: v for k, v in more.items() if k not in left_out}, **own}
 
 
 @dataclass(frozen=True, kw_only=True)
