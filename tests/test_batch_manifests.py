@@ -8,9 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from threestudio_like.commands.jobs.batch_options import read_options, rows_of
+from threestudio_like.commands.jobs.batch_options import (
+    check_paths,
+    options_from,
+    paths_in,
+    read_options,
+    rows_of,
+)
+from threestudio_like.commands.jobs.batch_plan import Plan, _Reader
+from threestudio_like.commands.jobs.batch_work import CommandWork
 from threestudio_like.engine.errors import ConfigError
-from threestudio_like.runs.batch.manifest import expand, parse_manifest, seeds_of
+from threestudio_like.runs.batch.manifest import expand, parse_manifest, read_manifest, seeds_of
+from threestudio_like.runs.options import given
 
 from .batches import batch
 from .runs import MUG
@@ -246,3 +255,54 @@ def test_one_text_for_an_option_that_takes_several_is_one(tmp_path):
     values = {"picture": "two words.png", "further": "two words.png"}
     options = read_options("reconstruct", values, tmp_path, place)
     assert options.further == (tmp_path / "two words.png",)
+
+
+def test_hub_ids_and_folders_of_models_are_what_they_are_on_the_command_line(tmp_path):
+    """Beside files of the manifest's folder, which travel with their contents."""
+    (tmp_path / "styles").mkdir()
+    (tmp_path / "styles" / "mine.safetensors").write_bytes(b"mine")
+    (tmp_path / "cutter").mkdir()
+    (tmp_path / "cutter" / "config.json").write_text("{}")
+    (tmp_path / "a.png").write_bytes(b"")
+    hub = "someone/styles/ink.safetensors"
+    values = {
+        "picture": "a.png",
+        "segmenter": "cutter",
+        "lora": ["styles/mine.safetensors", hub],
+        "like": "a.png",
+        "ip_adapter": "h94/IP-Adapter",
+    }
+    options = read_options("reconstruct", values, tmp_path, str)
+    assert options.model.lora == (tmp_path / "styles" / "mine.safetensors", Path(hub))
+    assert options.model.ip_adapter == Path("h94/IP-Adapter")
+    assert options.segmenter == str(tmp_path / "cutter")
+    named = paths_in(given(options))
+    check_paths("reconstruct", named, values, str)
+    lost = read_options("reconstruct", {**values, "lora": "styles/none.bin"}, tmp_path, str)
+    with pytest.raises(ConfigError, match="no such file"):
+        check_paths("reconstruct", paths_in(given(lost)), values, str)
+    # Through the plan and back, as a worker gets them.
+    (tmp_path / "m.yaml").write_text(json.dumps({"items": [{"command": "reconstruct", **values}]}))
+    plan = Plan()
+    reader = _Reader(
+        plan=plan,
+        manifest=read_manifest(tmp_path / "m.yaml"),
+        threads=1,
+        plugins=(),
+        made=Anything(),
+        work=CommandWork(),
+    )
+    ((item, _),) = reader.items()
+    places = {digest: tmp_path / "worker" / digest for digest in item.spec.inputs()}
+    again = options_from("reconstruct", item.spec.values, item.spec.set, places)
+    assert again.model.lora[1] == Path(hub)
+    assert again.model.lora[0].name == "mine.safetensors"
+    assert again.model.ip_adapter == Path("h94/IP-Adapter")
+    assert Path(again.segmenter) in places.values()
+
+
+class Anything:
+    """Ids of items that are all made: nothing else is asked of them."""
+
+    def __contains__(self, id):
+        return True

@@ -21,6 +21,7 @@ from .batch_options import (
     NOT_IN_A_BATCH,
     OWN,
     check_paths,
+    is_hub_id,
     paths_in,
     plain_values,
     read_options,
@@ -161,8 +162,11 @@ class _Reader:
             chosen = given(options)
             named = paths_in(chosen)
             check_paths(command, named, values, place)
-            references = {
-                key: [_reference(self.plan, path) for path in paths]
+            references: dict[str, list[dict[str, Any] | str]] = {
+                key: [
+                    str(path) if is_hub_id(key, path) else _reference(self.plan, path)
+                    for path in paths
+                ]
                 for key, paths in named.items()
                 if key not in OWN
             }
@@ -180,7 +184,7 @@ class _Reader:
                 check_options(command, options)
         except UserError as error:
             raise _placed(error, manifest.where, entry.number, values) from None
-        files = [r["name"] for group in references.values() for r in group]
+        files = [r["name"] for g in references.values() for r in g if isinstance(r, dict)]
         prompt = str(values.get("prompt") or values.get("text") or "")
         label = name or " · ".join(filter(None, (prompt, *files[:1]))) or command
         affinity = self.work.affinity(spec)
