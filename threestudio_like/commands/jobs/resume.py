@@ -126,7 +126,7 @@ def _go_on(
     else:
         content = read_finished(folder)
         if content is not None:
-            return _finished_already(folder, regroup(options, changes), content)
+            return _finished_already(folder, regroup(options, dict(changes)), content)
     return call_of(record.command)(regroup(options, values), **objects)
 
 
