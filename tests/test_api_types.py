@@ -36,6 +36,11 @@ CALLS = {
     "picture": lambda: api.reconstruct(5),
     "picture ": lambda: api.reconstruct(np.zeros((2, 2))),
     "picture  ": lambda: api.reconstruct([None]),
+    "picture   ": lambda: api.compose(5, PROMPT),
+    "picture    ": lambda: api.compose(np.zeros((2, 2)), PROMPT),
+    "run   ": lambda: api.resume(".", run="x"),
+    "run    ": lambda: api.resume(".", run={"threads": 2}),
+    "run     ": lambda: api.resume(".", run=RunOptions(minutes="soon")),
     "source": lambda: api.refine(None),
     "source ": lambda: api.refine(5),
     "folder": lambda: api.open_run(5),
@@ -61,6 +66,45 @@ def test_a_wrong_type_is_one_line_that_names_the_argument(tmp_path, monkeypatch,
     assert name.strip() in told.value.line()
     assert len(told.value.line().splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+SEVERAL = {
+    "variants": ("texture", "a blue chair"),
+    "parts": ("texture", "left wheel"),
+    "lock_parts": ("texture", "left wheel, right wheel"),
+    "boxes": ("compose", "10,20,90,120"),
+    "spatial_words": ("compose", "sitting on"),
+    "objects": ("compose", "my chair.glb"),
+    "like": ("prior", Path("my photo.png")),
+    "lora": ("prior", "my style, finer.safetensors"),
+    "plugins": ("run", "my files.py"),
+}
+
+
+FILES = ("objects", "like", "lora", "plugins")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [*((n, str) for n in SEVERAL), *((n, Path) for n in FILES)]
+)
+def test_one_text_of_an_option_that_takes_several_is_one(name, kind, monkeypatch):
+    """Also where it holds spaces and commas."""
+    from threestudio_like.commands.api import options as shared
+    from threestudio_like.runs.options import PriorOptions, flat
+
+    seen = []
+    monkeypatch.setattr(shared, "carry_out", lambda name, options, objects: seen.append(options))
+    where, value = SEVERAL[name]
+    given = {name: kind(value)}
+    if where == "texture":
+        api.texture(MESH, PROMPT, **given)
+    elif where == "compose":
+        api.compose("a.png", PROMPT, **given)
+    elif where == "prior":
+        api.generate(PROMPT, prior=PriorOptions(**given))
+    else:
+        api.generate(PROMPT, run=RunOptions(**given))
+    assert [str(one) for one in flat(seen[0])[name]] == [str(value)]
 
 
 def test_numbers_of_numpy_are_numbers(tmp_path):

@@ -346,6 +346,45 @@ def test_a_damaged_store_is_noticed_and_mended(tmp_path, capsys):
     assert products(store) == before
 
 
+ITEMS_OF_A_STORE = {
+    "--dry-run": (),
+    "--seeds": ("0-3",),
+    "--command": ("texture",),
+    "--system": ("dreamfusion",),
+    "--prior": ("sd-1.5",),
+    "--steps": ("9",),
+    "--keep-best": ("1",),
+    "--factor": ("3",),
+    "--distil.guidance.scale": ("7",),
+}
+
+
+@pytest.mark.parametrize("option", ITEMS_OF_A_STORE)
+def test_an_action_is_told_nothing_of_the_items_that_a_store_has(option, tmp_path, capsys):
+    """`batch resume --dry-run` made them all."""
+    store = tmp_path / "store"
+    path = manifest(tmp_path / "m.yaml", {"prompt": "a thing"})
+    assert batch(path, "--store", store) == 0
+    before = sorted(store.rglob("*"))
+    for action in (["resume"], ["retry", "--failed"], ["status"], ["verify"]):
+        assert batch(*action, "--store", store, option, *ITEMS_OF_A_STORE[option]) == 2
+        told = capsys.readouterr().err
+        assert f"{option}: is of a manifest, and batch {action[0]} takes the items" in told
+    assert sorted(store.rglob("*")) == before
+
+
+def test_what_was_set_aside_is_tried_as_often_as_is_asked_now(tmp_path, monkeypatch):
+    from threestudio_like.commands.jobs import batch as module
+
+    seen = []
+    monkeypatch.setattr(module, "_drive", lambda job, stack: seen.append(job.retries) or "")
+    store, path = tmp_path / "store", manifest(tmp_path / "m.yaml", {"prompt": "a thing"})
+    assert batch(path, "--store", store, "--retries", "4") == 0
+    assert batch("resume", "--store", store) == 0
+    assert batch("retry", "--failed", "--store", store, "--retries", "0") == 0
+    assert seen == [4, 4, 0]
+
+
 @pytest.mark.parametrize("words", [["--seed", "1"], ["--out", "x"], ["export"], ["status"], ["x"]])
 def test_options_that_mean_nothing_are_refused(words, capsys):
     assert main(["batch", *words]) == 2

@@ -4,12 +4,22 @@ made."""
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from threestudio_like.commands.jobs.batch_options import read_options, rows_of
+from threestudio_like.commands.jobs.batch_options import (
+    check_paths,
+    options_from,
+    paths_in,
+    read_options,
+    rows_of,
+)
+from threestudio_like.commands.jobs.batch_plan import Plan, _Reader
+from threestudio_like.commands.jobs.batch_work import CommandWork
 from threestudio_like.engine.errors import ConfigError
-from threestudio_like.runs.batch.manifest import seeds_of
+from threestudio_like.runs.batch.manifest import expand, parse_manifest, read_manifest, seeds_of
+from threestudio_like.runs.options import given
 
 from .batches import batch
 from .runs import MUG
@@ -154,6 +164,47 @@ def test_seeds_are_read(value, seeds):
     assert seeds_of(value, "here") == seeds
 
 
+SEEDS = {
+    "an item's before the defaults'": ({"seed": 5}, {"seeds": "0-2"}, [5]),
+    "an item's own of several": ({"seeds": "0-1"}, {"seed": 7}, [0, 1]),
+    "of an override": ({"overrides": [{}, {"seeds": "3-4"}], "seed": 9}, {}, [9, 3, 4]),
+    "one of an override": ({"overrides": [{"seed": 1}], "seeds": "3-4"}, {}, [1]),
+    "of an override of the defaults": ({}, {"overrides": [{"seeds": "3-4"}], "seed": 9}, [3, 4]),
+    "of nobody": ({}, {}, [None]),
+}
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_the_nearest_word_about_seeds_counts(name):
+    item, defaults, wanted = SEEDS[name]
+    text = json.dumps({"items": [{"prompt": "x", **item}], "defaults": defaults})
+    made = parse_manifest(text, ".yaml", where="m.yaml", folder=Path())
+    items = [*expand(made, made.entries[0], lambda command, key: False)]
+    assert [one.get("seed") for one in items] == wanted
+    assert not any("seeds" in one for one in items)
+
+
+@pytest.mark.parametrize("where", ["item", "defaults", "override"])
+def test_a_seed_and_seeds_in_one_place_are_refused(where):
+    both = {"seed": 1, "seeds": "0-3"}
+    item = {"prompt": "x", **(both if where == "item" else {})}
+    item |= {"overrides": [both]} if where == "override" else {}
+    defaults = both if where == "defaults" else {}
+    text = json.dumps({"items": [item], "defaults": defaults})
+    made = parse_manifest(text, ".yaml", where="m.yaml", folder=Path())
+    with pytest.raises(ConfigError, match='field "seed": goes without "seeds"'):
+        list(expand(made, made.entries[0], lambda command, key: False))
+
+
+def test_a_seed_of_the_manifest_goes_before_those_of_the_command_line(tmp_path, capsys):
+    path = tmp_path / "m.yaml"
+    for defaults, count in (({"seed": 7}, 1), ({"seeds": "1-2"}, 2), ({}, 4)):
+        content = {"defaults": {"command": "tiny", **defaults}, "items": [{"prompt": "x"}]}
+        path.write_text(json.dumps(content))
+        assert batch(path, "--seeds", "0-3", "--store", tmp_path / "s", "--dry-run") == 0
+        assert f"{count} items to make" in capsys.readouterr().out
+
+
 def test_seeds_that_no_memory_holds_are_refused():
     with pytest.raises(ConfigError, match="more than"):
         seeds_of("0-99999999999", "here")
@@ -204,3 +255,54 @@ def test_one_text_for_an_option_that_takes_several_is_one(tmp_path):
     values = {"picture": "two words.png", "further": "two words.png"}
     options = read_options("reconstruct", values, tmp_path, place)
     assert options.further == (tmp_path / "two words.png",)
+
+
+def test_hub_ids_and_folders_of_models_are_what_they_are_on_the_command_line(tmp_path):
+    """Beside files of the manifest's folder, which travel with their contents."""
+    (tmp_path / "styles").mkdir()
+    (tmp_path / "styles" / "mine.safetensors").write_bytes(b"mine")
+    (tmp_path / "cutter").mkdir()
+    (tmp_path / "cutter" / "config.json").write_text("{}")
+    (tmp_path / "a.png").write_bytes(b"")
+    hub = "someone/styles/ink.safetensors"
+    values = {
+        "picture": "a.png",
+        "segmenter": "cutter",
+        "lora": ["styles/mine.safetensors", hub],
+        "like": "a.png",
+        "ip_adapter": "h94/IP-Adapter",
+    }
+    options = read_options("reconstruct", values, tmp_path, str)
+    assert options.model.lora == (tmp_path / "styles" / "mine.safetensors", Path(hub))
+    assert options.model.ip_adapter == Path("h94/IP-Adapter")
+    assert options.segmenter == str(tmp_path / "cutter")
+    named = paths_in(given(options))
+    check_paths("reconstruct", named, values, str)
+    lost = read_options("reconstruct", {**values, "lora": "styles/none.bin"}, tmp_path, str)
+    with pytest.raises(ConfigError, match="no such file"):
+        check_paths("reconstruct", paths_in(given(lost)), values, str)
+    # Through the plan and back, as a worker gets them.
+    (tmp_path / "m.yaml").write_text(json.dumps({"items": [{"command": "reconstruct", **values}]}))
+    plan = Plan()
+    reader = _Reader(
+        plan=plan,
+        manifest=read_manifest(tmp_path / "m.yaml"),
+        threads=1,
+        plugins=(),
+        made=Anything(),
+        work=CommandWork(),
+    )
+    ((item, _),) = reader.items()
+    places = {digest: tmp_path / "worker" / digest for digest in item.spec.inputs()}
+    again = options_from("reconstruct", item.spec.values, item.spec.set, places)
+    assert again.model.lora[1] == Path(hub)
+    assert again.model.lora[0].name == "mine.safetensors"
+    assert again.model.ip_adapter == Path("h94/IP-Adapter")
+    assert Path(again.segmenter) in places.values()
+
+
+class Anything:
+    """Ids of items that are all made: nothing else is asked of them."""
+
+    def __contains__(self, id):
+        return True

@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from threestudio_like.cli import main
+from threestudio_like.commands.jobs.picture.given import pictures_of
 from threestudio_like.engine.errors import ConfigError, InputError, ModelError
 from threestudio_like.engine.events import Events
 from threestudio_like.priors.segmentation import cut_out as module
@@ -244,6 +245,20 @@ def test_masks_that_do_not_fit_are_refused(tmp_path):
     for name, said in (("size", "has 50 x 96 pixels"), ("black", "empty"), ("white", "white all")):
         with pytest.raises(InputError, match=said):
             read_mask(tmp_path / f"{name}.png", (96, 96), (96, 96))
+
+
+def test_masks_of_a_folder_are_in_the_order_of_their_numbers(tmp_path):
+    """As photos of an object are; what an operating system lays beside them is no mask."""
+    for number in range(1, 13):
+        Image.fromarray(
+            np.pad(np.full((8, 8), 255, np.uint8), ((0, 24), (2 * number, 24 - 2 * number)))
+        ).save(tmp_path / f"mask{number}.png")
+    (tmp_path / "._mask1.png").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "more.png").mkdir()
+    masks, _ = read_masks(tmp_path, (32, 32), (32, 32))
+    assert [int(np.flatnonzero(mask.any(0))[0]) for mask in masks] == [*range(2, 26, 2)]
+    names = [path.name for path in pictures_of(tmp_path, ())]
+    assert names == [f"mask{number}.png" for number in range(1, 13)]
 
 
 @pytest.mark.parametrize("kind", ["colours", "greys", "palette", "scaled", "white behind"])

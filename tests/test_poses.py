@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.test_standing import arch, box, sheet
 from threestudio_like.cli import main
+from threestudio_like.commands.jobs import export_physics
 from threestudio_like.engine.errors import InputError
 from threestudio_like.meshes import Asset
 from threestudio_like.meshes.mesh import Mesh, Node
@@ -398,6 +399,23 @@ def test_mjcf_is_what_the_scene_says(tmp_path, capsys):
             assert (tmp_path / element.get("file")).stat().st_size > 0
     pieces = [m for m in root.iter("mesh") if m.get("vertex")]
     assert sorted(len(m.get("vertex").split()) for m in pieces) == [24, 24]
+
+
+def test_a_file_of_the_same_format_with_bodies_is_another_one(tmp_path, monkeypatch, capsys):
+    """USD holds both, and is an extra: here GLB stands for it."""
+    monkeypatch.setattr(export_physics, "WITH_PHYSICS", ("glb",))
+    path = tmp_path / "scene.glb"
+    scene().save(path)
+    before = path.read_bytes()
+    assert main(["export", str(path), "--to", "glb", "--physics", "--pieces", "hull"]) == 0
+    told = capsys.readouterr()
+    assert "2 rigid bodies" in told.err
+    assert told.out.strip() == str(tmp_path / "scene-export.glb")
+    assert (tmp_path / "scene-export.glb").is_file()
+    assert path.read_bytes() == before
+    # Without bodies it is the file itself.
+    assert main(["export", str(path), "--to", "glb"]) == 0
+    assert capsys.readouterr().out.strip() == str(path)
 
 
 @pytest.mark.parametrize(

@@ -5,18 +5,22 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import yaml
 
+from threestudio_like import open_run
 from threestudio_like.commands.generate import Generate
 from threestudio_like.commands.texture import Texture
 from threestudio_like.engine.config import read_yaml, to_dict, write_yaml
-from threestudio_like.engine.errors import InputError
-from threestudio_like.engine.events import read_events
+from threestudio_like.engine.errors import CheckpointError, InputError
+from threestudio_like.engine.events import Events, read_events
 from threestudio_like.meshes.verification import Verdict
+from threestudio_like.runs.contents import contents_of
 from threestudio_like.runs.options import AssetOptions, RunOptions
 from threestudio_like.runs.record import CHECKSUM, RunRecord, is_as_written, read_record
+from threestudio_like.runs.session import Run
 from threestudio_like.systems import registry
 
 from .runs import MUG, run
@@ -244,3 +248,86 @@ def test_a_run_with_odd_events_is_viewed(finished, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "run")
     (folder / "events.jsonl").write_bytes(b"\n".join([*NO_EVENTS, b'{"t": 0, "event": "begin"}']))
     assert run("view", folder, "--seconds", "0", "--no-browser") == 0
+
+
+def begun(folder, options, facts=None, saved=None):
+    """A run that has been described, as `generate` does it; or the one that goes on with it."""
+    run = Run("generate", options, folder, Events(None, "quiet"), RunRecord(command="generate"))
+    run._saved = saved
+    run.describe({"prompt": "a red chair", **(facts or {})}, registry.configuration("latent-nerf"))
+    return run.record
+
+
+@pytest.mark.parametrize("option", ["sketch", "sketch.path", "lock", "masks", "objects", "bundle"])
+def test_a_run_goes_on_with_the_files_that_it_was_begun_with(option, tmp_path):
+    """By their contents: another file of the name is another run, the same of another name not."""
+    from threestudio_like.commands.compose import Compose
+    from threestudio_like.runs.options import PriorOptions
+
+    file = tmp_path / "folder" / "mine.bin"
+    file.parent.mkdir()
+    file.write_bytes(b"one")
+
+    def made(path):
+        kinds = {
+            "sketch": lambda: Generate(sketch=path),
+            "lock": lambda: Texture(lock=path),
+            "masks": lambda: Compose(masks=path.parent),
+            "objects": lambda: Compose(objects=(path, path)),
+            "bundle": lambda: Generate(model=PriorOptions(embeddings=path)),
+        }
+        return kinds[option]()
+
+    def facts(path):
+        if option == "sketch.path":
+            base = registry.configuration("latent-nerf")
+            config = replace(base, sketch=replace(base.sketch, path=str(path)))
+            return contents_of(Generate(), config)
+        return contents_of(made(path))
+
+    first, folder = facts(file), tmp_path / "run"
+    folder.mkdir()
+    assert first["contents"]
+    record = RunRecord(command="generate", facts={"prompt": "a red chair", **first})
+    shutil.copytree(file.parent, tmp_path / "moved")
+    record.check_same({"prompt": "a red chair", **facts(tmp_path / "moved" / file.name)}, folder)
+    file.write_bytes(b"two")
+    with pytest.raises(CheckpointError, match="contents"):
+        record.check_same({"prompt": "a red chair", **facts(file)}, folder)
+    file.unlink()
+    if option != "masks":
+        with pytest.raises(InputError, match="cannot be read"):
+            facts(file)
+
+
+def test_contents_are_written_down_and_not_asked_of_runs_that_have_none(tmp_path):
+    file = tmp_path / "stool.obj"
+    file.write_text("v 0 0 0")
+    options = Generate(prompt="a red chair", sketch=file)
+    (tmp_path / "run").mkdir()
+    record = begun(tmp_path / "run", options)
+    assert list(record.facts["contents"]) == ["sketch"]
+    assert "contents" not in begun(tmp_path / "run", Generate(prompt="a red chair")).facts
+    file.write_text("v 1 1 1")
+    with pytest.raises(CheckpointError, match="contents"):
+        begun(tmp_path / "run", options, saved=record)
+    # The identity of an earlier version's checkpoint has none either.
+    earlier = replace(record, facts={"prompt": "a red chair"})
+    assert "contents" not in begun(tmp_path / "run", options, saved=earlier).facts
+
+
+@pytest.mark.parametrize(
+    ("command", "facts", "said"),
+    [
+        ("texture", {"prompt": "a red mug", "prior": "toybox"}, "is a run of texture, which keeps"),
+        ("reconstruct", {"picture": "a.png"}, "is a run of reconstruct by a picture"),
+        ("generate", {"picture": "imagined", "system": "cisp"}, "is a run of generate by a pict"),
+        ("compose", {"prior": "none"}, "is a run of compose, which keeps no model"),
+        ("generate", {}, "lacks prompt, system, preset, prior, seed"),
+        ("generate", {"prompt": "a red chair", "seed": 0}, "lacks system, preset, prior"),
+    ],
+)
+def test_a_run_without_a_model_is_not_opened(command, facts, said, tmp_path):
+    RunRecord(command=command, facts=facts, config={} if facts else None).write(tmp_path)
+    with pytest.raises(InputError, match=said):
+        open_run(tmp_path)

@@ -9,18 +9,24 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from threestudio_like import generate
+from threestudio_like.commands.reconstruct import Reconstruct
 from threestudio_like.engine.checkpoint import load_checkpoint, save_checkpoint
 from threestudio_like.engine.config import read_yaml
 from threestudio_like.engine.errors import CheckpointError, InputError, OutputError
 from threestudio_like.engine.loop import CHECKPOINT
+from threestudio_like.runs.configure import check_as_begun, export_config
 from threestudio_like.runs.kept import MODEL
 from threestudio_like.runs.lock import FolderLock
+from threestudio_like.runs.options import AssetOptions, RunOptions
 from threestudio_like.runs.record import FINISHED, read_record
+from threestudio_like.systems import registry
 
 from .runs import MUG, QUICK, SMALL, process, run, sha
 
@@ -82,6 +88,39 @@ def test_resume_by_the_same_command_line_and_with_config(whole, interrupted):
     config = ("--config", again / "run.yaml")
     assert run("generate", "a red chair", "--out", again, "--quiet", "--resume", *config) == 0
     assert sha(again / "asset.glb") == sha(whole / "asset.glb")
+
+
+def test_resume_from_python_wants_the_configuration_that_it_was_begun_with(whole, interrupted):
+    begun = registry.configuration("latent-nerf", "default")
+    settings = RunOptions(out=interrupted, resume=True, quiet=True)
+    guidance = replace(begun.distil.guidance, scale=begun.distil.guidance.scale + 1)
+    other = replace(begun, distil=replace(begun.distil, guidance=guidance))
+    before = {p: p.read_bytes() for p in interrupted.rglob("*") if p.is_file()}
+    with pytest.raises(CheckpointError, match=r"distil\.guidance\.scale"):
+        generate("a red chair", system=other, run=settings)
+    after = {p: p.read_bytes() for p in interrupted.rglob("*") if p.is_file()}
+    told = interrupted / "events.jsonl", interrupted / "work" / "lock"
+    assert {k: v for k, v in after.items() if k not in told} == {
+        k: v for k, v in before.items() if k not in told
+    }
+    more = begun.with_steps(99)
+    assert generate("a red chair", system=more, run=settings).folder == interrupted
+    assert sha(interrupted / "asset.glb") == sha(whole / "asset.glb")
+    assert "# Made from Python, with its own system" in (interrupted / "report.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["cisp", "g3dr", "relief", "field"])
+def test_a_configuration_of_a_picture_is_compared_as_the_run_wrote_it_down(name, tmp_path):
+    """With the surface of its export and its face budget."""
+    base = registry.configuration(name, "default", "reconstruct")
+    options = Reconstruct(system=name, asset=AssetOptions(faces=500, texture=64))
+    written = base.exported(export_config(options, base.surface), 500)
+    assert written != base
+    check_as_begun(written, options, base, tmp_path)
+    way = "nothing" if base.colour.complete == "paint" else "paint"
+    other = replace(base, colour=replace(base.colour, complete=way))
+    with pytest.raises(CheckpointError, match=r"colour\.complete"):
+        check_as_begun(written, options, other, tmp_path)
 
 
 def test_resume_under_another_memory_plan(whole, interrupted):

@@ -247,6 +247,15 @@ def test_export_writes_reads_and_makes_a_mesh_of_them(tmp_path, capsys):
     main(["export", str(ply), "--to", "spz", "--out", str(out)])
     assert (out / "box-splats.spz").read_bytes() == spz.read_bytes()
     assert not list(out.glob("*.glb"))
+    # They have neither faces nor a texture: that the budget is none of theirs is said.
+    assert "3D Gaussians" not in capsys.readouterr().err
+    again = ["export", str(ply), "--to", "spz", "--out", str(out), "--force"]
+    assert main([*again, "--faces", "100"]) == 0
+    assert "Note: the 3D Gaussians are written as they are" in capsys.readouterr().err
+    assert (out / "box-splats.spz").read_bytes() == spz.read_bytes()
+    # Of a mesh they are made of what is left of it.
+    assert main(["export", str(mesh), "--to", "spz", "--faces", "100", "--force"]) == 0
+    assert "3D Gaussians" not in capsys.readouterr().err
 
 
 def test_a_mesh_is_made_of_gaussians(tmp_path):

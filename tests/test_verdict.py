@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import threestudio_like as api
 from threestudio_like.meshes.mesh import Asset, Mesh
 from threestudio_like.meshes.picture import render_asset
 from threestudio_like.systems.image_to_3d import cisp, fit, runner_up
@@ -215,6 +216,29 @@ def test_strict_is_exit_code_3_and_the_files_check_says_that_it_is_of_the_file(
     assert main([*command, "--out", str(tmp_path / "two"), "--quiet"]) == 3
     assert (tmp_path / "two" / "asset.glb").is_file()
     assert main([*command[:-1], "--out", str(tmp_path / "three"), "--quiet"]) == 0
+    # A run that goes on is as strict as it was begun, or as it is asked now.
+    two, three = (str(tmp_path / name) for name in ("two", "three"))
+    assert main(["resume", two, "--quiet"]) == 3
+    assert main([*command, "--out", two, "--quiet", "--resume"]) == 3
+    assert main(["resume", three, "--quiet"]) == 0
+    assert main([*command, "--out", three, "--quiet", "--resume"]) == 3
+    assert api.resume(two).fit == "does not fit"
+    (tmp_path / "two" / "work" / "finished.json").unlink()
+    assert main(["resume", two, "--quiet"]) == 3
+
+
+def test_an_item_of_a_batch_that_is_strict_says_that_it_does_not_fit(tmp_path, monkeypatch):
+    from threestudio_like.commands.jobs import batch_work
+    from threestudio_like.runs.batch.items import Spec
+    from threestudio_like.runs.delivery import RunResult
+
+    passed = type("Passed", (), {"passed": True})()
+    for strict, said in ((True, "does not fit"), (False, "ok")):
+        result = RunResult(Asset({}), tmp_path, {}, passed, fit="does not fit", strict=strict)
+        monkeypatch.setattr(batch_work, "carry_out", lambda *a, result=result: result)
+        spec = Spec(command="reconstruct", values={"picture": "a.png", "strict": strict})
+        made = batch_work.CommandWork().execute(spec, tmp_path / said.replace(" ", "-"), {})
+        assert made.verdict == said
 
 
 def test_round_things_have_no_undecided_turn():

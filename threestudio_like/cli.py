@@ -126,8 +126,7 @@ def _run(arguments: list[str]) -> int:
     result = carry_out(command, options)
     if isinstance(result, str) and result:
         print(result)
-    strict = getattr(getattr(options, "known", None), "strict", False)
-    return DOES_NOT_FIT if strict and getattr(result, "fit", "") == "does not fit" else 0
+    return DOES_NOT_FIT if getattr(result, "failed", False) is True else 0
 
 
 def _speaks() -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -139,17 +140,18 @@ def carry_out(name: str, options: Any, objects: Mapping[str, Any] | None = None)
         UserError: of every kind in `engine.errors`; earlier results stay as they are.
     """
     _check_options(options)
+    call = call_of(name)
     # `resume` goes on with a run anyway: its own --resume says nothing more.
     if name != "resume" and getattr(getattr(options, "run", None), "resume", False):
         from .jobs.resume import resume_with
 
-        return resume_with(name, options, objects or {})
+        call = partial(resume_with, name)
     if not objects:
-        return call_of(name)(options)
+        return call(options)
     from ..runs.repeat import made_in_python
 
     with made_in_python(objects):
-        return call_of(name)(options, **objects)
+        return call(options, **objects)
 
 
 def _check_options(options: Any) -> None:

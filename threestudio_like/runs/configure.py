@@ -26,6 +26,7 @@ ELSEWHERE = ("load", "export")
 TOP_LEVEL = {
     *("format", CHECKSUM, "command", "verb", "options", "config", "export", "threads"),
     *("prompt", "system", "preset", "prior", "seed", "method", "parts", "concepts", "control"),
+    *("contents", "meshes content"),
     *("picture", "picture content", "box", "segmenter", "mask content", "fov", "elevation"),
     *("mesh", "mesh content", "frame", "unwrap", "lock", "lock_parts", "maps", "variants"),
     *("source", "source record", "boxes", "objects", "spatial words", "poses", "poses content"),
@@ -205,6 +206,31 @@ def part_of(options: Any, group: str) -> dict[str, Any]:
     """The dotted options of a group that is no part of the method ("load", "export")."""
     prefix = f"{group}."
     return {k[len(prefix) :]: v for k, v in options.set.items() if k.startswith(prefix)}
+
+
+def check_as_begun(config: Any, options: Any, base: Any, folder: Path) -> None:
+    """Raise CheckpointError where a configuration that was made in Python is not that of the run
+    which goes on; numbers of steps are left out, a run may get more.
+
+    Args:
+        config: of the run. base: the one that was made, with what the options change of it
+            (`with_quality`, ...).
+    """
+    asked = configure(options, base)
+    export = getattr(asked, "exported", None)
+    if export is not None:
+        # Methods that begin with a picture write down the surface that the export asks for.
+        asked = export(export_config(options, asked.surface), options.asset.faces)
+    had, wanted = dotted(config), dotted(asked)
+    keys = (k for k in {**had, **wanted} if k.rpartition(".")[2] != "steps")
+    differing = sorted(k for k in keys if had.get(k) != wanted.get(k))
+    if differing:
+        more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
+        raise CheckpointError(
+            f"the folder holds another run (different: {', '.join(differing[:4])}{more})",
+            f"{folder}, system",
+            "Give the configuration that it was begun with, or another folder",
+        )
 
 
 def extended(config: Config, saved: RunRecord, options: Any) -> Config:

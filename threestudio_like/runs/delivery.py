@@ -26,6 +26,7 @@ from ..meshes.verification_rest import Rest, verify_rest
 from ..renderers import RingCameras
 from ..reports import Comparison, contact_sheet, save_png, turntable, write_report
 from .closing import closing_lines, report_of
+from .options import is_strict
 
 if TYPE_CHECKING:
     from .session import Run
@@ -39,7 +40,8 @@ class RunResult:
     verdict: on asset.glb, read back and compared with the asset in memory. rest: on what was not
     meant to change, compared with the file of the user; None where there was no such file. fit:
     "fits", "doubtful" or "does not fit", how the asset compares with the picture that it was made
-    of; empty where it was made of none.
+    of; empty where it was made of none. strict: whether one that does not fit is a failure
+    (--strict), also where a run goes on.
     """
 
     asset: Asset
@@ -48,6 +50,12 @@ class RunResult:
     verdict: Verdict
     rest: Rest | None = None
     fit: str = ""
+    strict: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether it does not fit its picture, and --strict makes a failure of that."""
+        return self.strict and self.fit == "does not fit"
 
     def _repr_html_(self) -> str:
         """In a notebook: the asset, to be turned with the mouse."""
@@ -143,7 +151,15 @@ def deliver(run: Run, began: float, figures: dict[str, Any], work: Delivery) -> 
     # What was compared is the file with what was to be written, not the result with the input.
     for line in closing_lines(run, work, shown_file, said):
         events.say(line)
-    return RunResult(asset, folder, figures, verdict=verdict, rest=rest, fit=work.fit)
+    return RunResult(
+        asset,
+        folder,
+        figures,
+        verdict=verdict,
+        rest=rest,
+        fit=work.fit,
+        strict=is_strict(run.options),
+    )
 
 
 def _losses(work: Delivery, folder: Path) -> Iterator[tuple[str, list[Feature], str]]:

@@ -338,6 +338,11 @@ def check_numbers(values: dict[str, Any]) -> None:
         )
 
 
+def is_strict(options: Any) -> bool:
+    """Whether a result that does not fit its picture is a failure, by a command's options."""
+    return bool(getattr(getattr(options, "known", None), "strict", False))
+
+
 def check_finite(values: Mapping[str, Any]) -> None:
     """Raise ConfigError on a number that is infinite or none. `values` by option names."""
     for name, value in values.items():
@@ -365,5 +370,6 @@ __all__ = [
     "flag",
     "flat",
     "given",
+    "is_strict",
     "regroup",
 ]

@@ -22,6 +22,8 @@ RUN_YAML = "run.yaml"
 CHECKSUM = "checksum"
 """Key of a run.yaml: 16 digits of the SHA-256 of all that stands below its line. It is at the top,
 so that a file whose end is lost has it still. Records of earlier versions have none."""
+LATER = ("concepts", "contents", "meshes content")
+"""Facts that are written only where there is something, and that came later than others."""
 FINISHED = "finished.json"
 WRITTEN = "written.json"
 
@@ -62,12 +64,16 @@ class RunRecord:
         """Write run.yaml. Raises OutputError."""
         write_atomically(folder / RUN_YAML, self.text().encode())
 
+    def unsaid(self) -> set[str]:
+        """Facts that runs of earlier versions do not have, where this is the record of one."""
+        return {*LATER} - {*self.facts} if self.facts else set()
+
     def check_same(self, facts: Mapping[str, Any], folder: Path) -> None:
         """Raise CheckpointError where a run that goes on has other facts (as read back) than this
         record of the folder."""
         if not self.facts or self.format == 1:
             return
-        keys = {*facts, *self.facts} - ({"concepts"} - {*self.facts})  # not in earlier runs
+        keys = {*facts, *self.facts} - self.unsaid()
         differing = sorted(k for k in keys if facts.get(k) != self.facts.get(k))
         if differing:
             raise CheckpointError(

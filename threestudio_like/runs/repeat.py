@@ -34,6 +34,12 @@ def made_in_python(objects: Mapping[str, Any]) -> Iterator[None]:
         _IN_PYTHON.reset(token)
 
 
+def is_from_python(name: str) -> bool:
+    """Whether the command that is carried out has an object of this name that was made in
+    Python."""
+    return name in _IN_PYTHON.get()
+
+
 def repeat_line(command: str, options: Any, threads: int | None, folder: Path) -> str:
     """The command line that makes a run again, in a new folder; where a part of it was made in
     Python, a line above says what cannot be named.

@@ -148,13 +148,16 @@ class Run:
     def configure(self, base: Any) -> Any:
         """The method's configuration: that of the run which goes on, or `base` with the values of
         --config, of the dotted options and of the short ones. Raises ConfigError."""
-        from .configure import configure, extended, identity_reader, say_former
+        from .configure import check_as_begun, configure, extended, identity_reader, say_former
+        from .repeat import is_from_python
 
         self.base = base
         if self._saved is not None and self._saved.config is not None:
             config = from_dict(type(base), self._saved.config)
             say_former(self.events, config, self._saved.config)
             self._read_identity = identity_reader(type(config))
+            if is_from_python("system"):
+                check_as_begun(config, self.options, base, self.folder)
             return extended(config, self._saved, self.options)
         return configure(self.options, base, self.events)
 
@@ -185,12 +188,16 @@ class Run:
         """
         import torch
 
+        from .contents import contents_of
         from .memory_budget import tell
         from .prior import parts_facts
 
-        plain = as_read_back({**facts, **parts_facts(self.options)})
+        own = {**parts_facts(self.options), **contents_of(self.options, config)}
+        plain = as_read_back({**facts, **own})
         saved = self._saved
         if saved is not None:
+            # What an earlier version did not write down cannot be asked of its runs.
+            plain = {k: v for k, v in plain.items() if k not in saved.unsaid()}
             saved.check_same(plain, self.folder)
         self.record.facts = plain
         if saved is not None and saved.format == 1:

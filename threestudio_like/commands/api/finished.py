@@ -14,7 +14,7 @@ from ...runs.delivery import RunResult
 from ...runs.options import PriorOptions
 from ..evaluate import Evaluate
 from ..export import Export
-from .options import PathLike, as_path
+from .options import PathLike, as_path, listed
 
 _DEVICES = "Give the name of a device, as `threestudio-like doctor` lists them"
 
@@ -126,7 +126,11 @@ def load_prior(name: str | PathLike, *, device: str = "", **options: Any) -> Dif
     from ...kernels import devices
     from ...runs.prior import load_prior as load
 
-    chosen = from_dict(PriorOptions, {"prior": str(as_path(name, "name")), **options}, "options")
+    chosen = from_dict(
+        PriorOptions,
+        {"prior": str(as_path(name, "name")), **listed(PriorOptions, options)},
+        "options",
+    )
     if not isinstance(device, str):
         raise ConfigError(f"must be a text, got a {type(device).__name__}", "device", _DEVICES)
     return load(chosen, devices.settle(device or devices.MAIN))

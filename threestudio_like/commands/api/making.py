@@ -163,7 +163,7 @@ def texture(
             "drop_textures": drop_textures,
             "begin": begin,
             "by": method,
-            "control": (control,) if isinstance(control, str) else control,
+            "control": control,
             "quality": quality,
         },
         method={

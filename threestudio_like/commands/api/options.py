@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ...engine.config import checked, from_dict, to_dict
+from ...engine.config import from_dict, to_dict
 from ...engine.errors import ConfigError
 from ...engine.events import in_notebook
 from ...engine.places import expand_paths
@@ -25,6 +26,7 @@ from ...runs.options import (
     RunOptions,
 )
 from ...systems.system import VERBS
+from ..parsing import flags_of
 from ..registry import carry_out
 
 Options = TypeVar("Options", bound=Any)
@@ -47,18 +49,18 @@ def build_options(
     set: Mapping[str, Any] | None,
 ) -> Options:
     """A command's options, checked as run.yaml is. Raises ConfigError."""
-    run = quiet_by_default(_group(RunOptions, run, "run"))
+    run = quiet_by_default(group(RunOptions, run, "run"))
     # 0 is what nobody has said.
     chosen_seed = {} if np.ndim(seed) == 0 and seed == 0 else {"seed": seed}
     groups: dict[str, Any] = {
-        "asset": _group(AssetOptions, asset, "asset") or AssetOptions(),
+        "asset": group(AssetOptions, asset, "asset") or AssetOptions(),
         "run": from_dict(RunOptions, {**to_dict(run), **chosen_seed}, "options"),
     }
     if views is not None:
-        groups["views"] = _group(MicrobatchOptions, views, "views")
+        groups["views"] = group(MicrobatchOptions, views, "views")
     if known is not None:
-        groups["known"] = _group(KnownOptions, known, "known")
-    plain = {k: v for k, v in values.items() if v is not None}
+        groups["known"] = group(KnownOptions, known, "known")
+    plain = listed(kind, {k: v for k, v in values.items() if v is not None})
     checked: Any = from_dict(kind, plain, "options")
     chosen = from_dict(MethodOptions, {k: v for k, v in method.items() if v is not None}, "options")
     if set is not None and not isinstance(set, Mapping):
@@ -71,7 +73,7 @@ def build_options(
     return replace(checked, method=chosen, set=dotted, **groups)
 
 
-def _group(kind: type[Group], given: Any, name: str) -> Group | None:
+def group(kind: type[Group], given: Any, name: str) -> Group | None:
     """A group of options that is an argument, checked as those of run.yaml are. Raises
     ConfigError."""
     if given is None:
@@ -80,7 +82,19 @@ def _group(kind: type[Group], given: Any, name: str) -> Group | None:
         raise ConfigError(
             f"must be {kind.__name__}, got {_named(given)}", name, f"Write {name}={kind.__name__}()"
         )
-    return from_dict(kind, to_dict(given), name)
+    return from_dict(kind, listed(kind, to_dict(given)), name)
+
+
+def listed(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a class of options; one text or path of an option that takes several of them is a
+    list of one, for it may hold spaces."""
+    several = {n[2:] for n, hint in flags_of(kind).items() if _takes_texts(hint)}
+    one = {k for k, v in values.items() if k.replace("_", "-") in several}
+    return {k: [v] if k in one and isinstance(v, (str, Path)) else v for k, v in values.items()}
+
+
+def _takes_texts(hint: Any) -> bool:
+    return typing.get_origin(hint) is tuple and bool({str, Path} & set(typing.get_args(hint)))
 
 
 def _named(given: Any) -> str:
@@ -144,7 +158,7 @@ def run_command(command: str, options: Any, system: Any, prior: Any) -> RunResul
     elif system is not None:
         objects["system"] = system
     if isinstance(prior, PriorOptions):
-        options = replace(options, model=checked(prior, "prior"))
+        options = replace(options, model=group(PriorOptions, prior, "prior"))
     elif isinstance(prior, (str, Path)):
         options = replace(options, model=replace(options.model, prior=str(prior)))
     else:

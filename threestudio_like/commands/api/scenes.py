@@ -14,7 +14,15 @@ from ..compose import Compose
 from ..refine import Refine
 from ..registry import carry_out
 from ..resume import Resume
-from .options import PathLike, PriorLike, as_path, build_options, quiet_by_default, run_command
+from .options import (
+    PathLike,
+    PriorLike,
+    as_path,
+    build_options,
+    group,
+    quiet_by_default,
+    run_command,
+)
 
 
 def compose(
@@ -69,7 +77,7 @@ def compose(
         run,
         asset=asset,
         values={
-            "picture": "" if picture is None else str(picture),
+            "picture": "" if picture is None else str(as_path(picture, "picture")),
             "prompt": "" if alone else prompt,
             "text": prompt if alone else "",
             "method_name": method,
@@ -141,5 +149,6 @@ def resume(
         UserError: with what is wrong, where, and what to do.
     """
     options = from_dict(Resume, {"folder": folder, "steps": steps}, "options")
+    checked = quiet_by_default(group(RunOptions, run, "run"))
     with working():
-        return carry_out("resume", replace(options, run=quiet_by_default(run)))
+        return carry_out("resume", replace(options, run=checked))

@@ -28,7 +28,7 @@ from ...runs.batch.store import Store
 from ...runs.batch.table import LiveTable
 from ...runs.batch.tournament import Contest
 from ...runs.lock import FolderLock
-from ...runs.options import check_numbers
+from ...runs.options import check_numbers, flag
 from ..batch import ACTIONS, Batch
 from . import batch_reports
 from .batch_plan import Plan, PlanOptions, plan_items
@@ -81,8 +81,28 @@ def _check(options: Batch) -> None:
     for name, action in (("failed", "retry"), ("best", "export"), ("out", "export")):
         if getattr(options, name) and options.source != action:
             raise ConfigError(f"is an option of batch {action}", f"--{name}")
+    if options.source in ACTIONS:
+        _check_action(options)
     if options.source == "retry" and not options.failed:
         raise ConfigError("wants --failed", "batch retry", "It tries again what was set aside")
+
+
+OF_ITEMS = ("seeds", "command", "system", "prior", "steps", "keep_best", "factor", "set", "dry_run")
+"""Options of a batch that say which items are made: a store has its own."""
+
+
+def _check_action(options: Batch) -> None:
+    """Raise ConfigError where an action on a store is told something about its items, which are as
+    they were planned."""
+    plain = Batch()
+    for name in OF_ITEMS:
+        value = getattr(options, name)
+        if value != getattr(plain, name):
+            raise ConfigError(
+                f"is of a manifest, and batch {options.source} takes the items that the store has",
+                flag(next(iter(value)) if name == "set" else name),
+                "Leave it out, or run the manifest with it",
+            )
 
 
 def _defaults(options: Batch) -> dict[str, Any]:
@@ -153,7 +173,8 @@ def _go_on(options: Batch) -> str:
                 work=CommandWork(),
                 items=items,
                 contests=contests,
-                retries=retries,
+                # As they are asked now, else as the manifest was run.
+                retries=retries if options.retries == Batch().retries else options.retries,
             ),
             stack,
         )

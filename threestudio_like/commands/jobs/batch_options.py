@@ -33,8 +33,10 @@ OWN = {
     *("port", "host"),
 }
 """Options that the batch itself decides, or that mean nothing in one."""
-TEXTS_THAT_NAME_FILES = ("picture", "prior", "depth", "normal", "captioner")
+TEXTS_THAT_NAME_FILES = ("picture", "prior", "depth", "normal", "captioner", "segmenter")
 """Options of type text whose value may be a file or a folder."""
+PATHS_OF_THE_HUB = ("lora", "ip_adapter")
+"""Options of type path whose value may be a hub id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,13 +167,28 @@ def _value(value: Any, row: OptionRow, where: str) -> Any:
 
 def _below(value: Any, row: OptionRow, folder: Path) -> Any:
     if row.paths and isinstance(value, Path):
-        return folder / value
+        return _at_home(row.name, value, folder)
     if row.paths and isinstance(value, tuple):
-        return tuple(folder / p for p in value)
+        return tuple(_at_home(row.name, p, folder) for p in value)
     if row.name in TEXTS_THAT_NAME_FILES and isinstance(value, str) and value:
         path = folder / value
         return str(path) if _exists(path) else value
     return value
+
+
+def _at_home(name: str, path: Path, folder: Path) -> Path:
+    """A path of a manifest from the root; a hub id as it is. Raises ModelError."""
+    local = folder / path
+    if name in PATHS_OF_THE_HUB and not _exists(local) and not _exists(local.parent):
+        from ...priors.personal.from_hub import HubPart
+
+        return local if HubPart.of(path) is None else path
+    return local
+
+
+def is_hub_id(name: str, path: Path) -> bool:
+    """Whether an option's path, as `read_options` leaves it, is one on the hub."""
+    return name in PATHS_OF_THE_HUB and not path.is_absolute()
 
 
 def _exists(path: Path) -> bool:
@@ -201,16 +218,16 @@ def check_paths(
     rows = rows_of(command)
     for name, own in paths.items():
         for path in own:
-            if not _exists(path):
+            if not _exists(path) and not is_hub_id(name, path):
                 key = next((k for k in keys if rows.get(k.replace("-", "_")) is rows[name]), name)
                 raise ConfigError("there is no such file", place(key), str(path)[-120:])
 
 
 def plain_values(
-    values: Mapping[str, Any], references: Mapping[str, list[dict[str, str]]]
+    values: Mapping[str, Any], references: Mapping[str, list[dict[str, Any] | str]]
 ) -> dict[str, Any]:
     """The options that differ from their defaults, as `given` has them, as plain values; files by
-    their `references`."""
+    their `references`, and what is on the hub by its id."""
     plain: dict[str, Any] = {}
     for name, value in values.items():
         if name in OWN or name == "set":
@@ -235,8 +252,8 @@ def options_from(
             raise ConfigError(f'"{command}" has no option "{name}"', "specification")
         if isinstance(value, dict):
             value = _local(value, inputs)
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            value = [_local(v, inputs) for v in value]
+        elif isinstance(value, list):
+            value = [_local(v, inputs) if isinstance(v, dict) else v for v in value]
         chosen[name] = _value(value, rows[name], "specification")
     options = regroup(_unsaid(command), chosen)
     return regroup(options, {"set": dict(dotted)}) if dotted else options

@@ -21,6 +21,7 @@ from .batch_options import (
     NOT_IN_A_BATCH,
     OWN,
     check_paths,
+    is_hub_id,
     paths_in,
     plain_values,
     read_options,
@@ -86,7 +87,7 @@ def plan_items(
     plan = Plan()
     reader = _Reader(
         plan=plan,
-        manifest=replace(manifest, defaults={**options.defaults, **manifest.defaults}),
+        manifest=replace(manifest, defaults=_with_defaults(options.defaults, manifest.defaults)),
         threads=options.threads,
         plugins=tuple(plan.inputs.add(path) for path in options.plugins),
         made=made,
@@ -114,6 +115,13 @@ def plan_items(
         if name in plan.contests:
             _check_rungs(plan.contests[name], first[name], manifest.where)
     return plan
+
+
+def _with_defaults(more: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest's own defaults, and those of the command line (`more`) where it has none: a seed
+    of its own goes before all of `--seeds`."""
+    left_out = ("seeds",) if "seed" in own else ()
+    return {**{k: v for k, v in more.items() if k not in left_out}, **own}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +162,11 @@ class _Reader:
             chosen = given(options)
             named = paths_in(chosen)
             check_paths(command, named, values, place)
-            references = {
-                key: [_reference(self.plan, path) for path in paths]
+            references: dict[str, list[dict[str, Any] | str]] = {
+                key: [
+                    str(path) if is_hub_id(key, path) else _reference(self.plan, path)
+                    for path in paths
+                ]
                 for key, paths in named.items()
                 if key not in OWN
             }
@@ -173,7 +184,7 @@ class _Reader:
                 check_options(command, options)
         except UserError as error:
             raise _placed(error, manifest.where, entry.number, values) from None
-        files = [r["name"] for group in references.values() for r in group]
+        files = [r["name"] for g in references.values() for r in g if isinstance(r, dict)]
         prompt = str(values.get("prompt") or values.get("text") or "")
         label = name or " · ".join(filter(None, (prompt, *files[:1]))) or command
         affinity = self.work.affinity(spec)

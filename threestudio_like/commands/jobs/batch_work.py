@@ -75,6 +75,8 @@ class CommandWork:
         if isinstance(result, RunResult):
             figures = dict(result.figures)
             verdict = "ok" if result.verdict.passed else "bad"
+            # No item has an exit code: the word is what --strict can say.
+            verdict = result.fit if result.failed else verdict
         elif isinstance(result, Mapping):
             figures = _without_places(dict(result), inputs)
             write_file(folder / "figures.json", json_text(figures, indent=1).encode(), force=True)

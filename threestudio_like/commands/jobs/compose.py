@@ -25,7 +25,7 @@ from ...systems.scene.picture import Canvas, find_parts
 from ...systems.scene.prompt import READ, SceneText, read_scene
 from ...systems.scene.segmentation import check_marks
 from ..compose import Compose
-from .compose_objects import check_export
+from .compose_objects import check_export, of_made_objects
 from .compose_poses import compose_poses
 from .compose_run import Composition
 from .printing import print_configuration
@@ -186,6 +186,8 @@ def _begin(
         **more,
     }
     run.describe(facts, config, export_config(options), planned=planned)
+    for name in (k for k, said in of_made_objects(options).items() if said and options.objects):
+        run.events.say(f"Warning: {name} changes nothing: the objects are given.")
     return Composition(run=run, prompt=prompt, text=text, words=words, config=config, prior=prior)
 
 

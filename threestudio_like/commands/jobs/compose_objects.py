@@ -52,6 +52,15 @@ def object_options(options: Any, folder: Path, name: str, phrase: str) -> Recons
     )
 
 
+def of_made_objects(options: Any) -> dict[str, bool]:
+    """What is said of objects that are made here -> whether it is: nothing where they are given."""
+    return {
+        "--method": options.method_name != "auto",
+        "--faces": options.asset.faces is not None,
+        "--texture": options.asset.texture is not None,
+    }
+
+
 def check_export(options: Any) -> None:
     """Raise ConfigError where the method that reconstructs the objects cannot do what --faces and
     --export.… ask."""

@@ -42,6 +42,7 @@ from ...systems.scene.report import scene_pages
 from ...systems.scene.segmentation import border_mask
 from ..compose import Compose
 from .compose_ending import Ending, stand_and_tell
+from .compose_objects import of_made_objects
 
 RADIUS = 0.95
 """Of the sphere in which a scene is settled, whatever its own size and place are."""
@@ -68,11 +69,19 @@ def compose_poses(options: Compose, config_of: Any) -> RunResult:
         objects = posed_objects(poses, options.objects, path, text)
         picture = _picture_of(options, poses, path)
         config: Comboverse = run.configure(config_of(options))
-        run.describe(_facts(run, options, path, picture), config, export_config(options))
+        facts = _facts(run, options, path, picture)
+        if not options.objects:
+            files = [_beside(path, p.file, n) for n, p in enumerate(poses.objects, 1)]
+            facts["meshes content"] = [_content(file) for file in files]
+        run.describe(facts, config, export_config(options))
         unused = {
             "--prior": options.model.prior != PriorOptions().prior,
             "--memory": bool(options.run.memory),
-            "--method": options.method_name != "auto",
+            "--negative": bool(options.method.negative),
+            # Without a picture nothing is optimised.
+            "--steps": picture is None and options.method.steps is not None,
+            "--resolution": picture is None and options.method.resolution is not None,
+            **of_made_objects(options),
         }
         for name in (k for k, said in unused.items() if said):
             run.events.say(f"Warning: {name} changes nothing where a layout is only settled.")
@@ -183,9 +192,6 @@ def _picture_of(options: Compose, poses: Poses, path: Path) -> Path | None:
 
 
 def _facts(run: Run, options: Compose, path: Path, picture: Path | None) -> dict[str, Any]:
-    def content(file: Path) -> str:
-        return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-
     return {
         "prompt": options.prompt,
         "system": "comboverse",
@@ -193,11 +199,15 @@ def _facts(run: Run, options: Compose, path: Path, picture: Path | None) -> dict
         "prior": "none",
         "seed": options.run.seed,
         "picture": "" if picture is None else run.fact("picture", str(picture)),
-        "picture content": "" if picture is None else content(picture),
+        "picture content": "" if picture is None else _content(picture),
         "poses": run.fact("poses", str(path)),
-        "poses content": content(path),
+        "poses content": _content(path),
         "objects": run.fact("objects", [str(p) for p in options.objects]),
     }
+
+
+def _content(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def _settled(

@@ -25,7 +25,7 @@ from ..export import Export
 from .export_physics import physical, with_bodies
 from .export_splats import check as check_splats
 from .export_splats import encoded as splat_files
-from .export_splats import is_splat_file, is_splat_format, mesh_of, target_of
+from .export_splats import has_splats, is_splat_file, is_splat_format, mesh_of, target_of
 
 RECORD = "work/exported.json"
 """What exports of a run have made, in its folder: they may be made again."""
@@ -105,12 +105,13 @@ def write_formats(
     place = folder / path.name
     changed = bool(options.faces or options.texture)
     targets = [place.with_suffix(FORMATS.get(kind).suffixes[0]) for kind in formats]
-    if changed:
-        # Never the asset itself.
-        targets = [
-            t.with_name(f"{t.stem}-export{t.suffix}") if t.resolve() == path.resolve() else t
-            for t in targets
-        ]
+    # Never the asset itself; a file with bodies is another one too.
+    targets = [
+        t.with_name(f"{t.stem}-export{t.suffix}")
+        if t.resolve() == path.resolve() and (changed or t.suffix in bodies)
+        else t
+        for t in targets
+    ]
     new = [t for t in dict.fromkeys(targets) if t.resolve() != path.resolve()]
     turn = _film_of(options)
     filmed = [] if turn is None else [place.with_name(f"{place.stem}-turntable{turn.suffix}")]
@@ -118,6 +119,10 @@ def write_formats(
     check_free([*new, *filmed, *splats], force=options.force, made=known)
     asset = _asset_of(path, options, needed=bool(new or filmed or targets))
     files = splat_files(source, asset, splats)
+    if splats and changed and has_splats(source):
+        asset.notes.append(
+            "the 3D Gaussians are written as they are: --faces and --texture are of meshes"
+        )
     made_of = _assets_of(asset, targets, bodies, options)
     for target in new:
         files |= _encoded_beside(made_of[target], target, files)

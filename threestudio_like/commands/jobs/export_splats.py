@@ -36,6 +36,17 @@ def target_of(place: Path, kind: str) -> Path:
     )
 
 
+def _own(source: Path) -> Path:
+    """Where the Gaussians of a run, or of a file, would lie."""
+    return source / KEPT if source.is_dir() else source
+
+
+def has_splats(source: Path) -> bool:
+    """Whether a run, or a file, holds 3D Gaussians of its own."""
+    kept = _own(source)
+    return is_splat_file(kept) and kept.is_file()
+
+
 def encoded(source: Path, asset: Asset | None, targets: dict[Path, str]) -> dict[Path, bytes]:
     """The bytes of the files of 3D Gaussians that are asked for.
 
@@ -43,9 +54,8 @@ def encoded(source: Path, asset: Asset | None, targets: dict[Path, str]) -> dict
     """
     if not targets:
         return {}
-    kept = source / KEPT if source.is_dir() else source
-    if is_splat_file(kept) and kept.is_file():
-        splats = read_splats(kept)
+    if has_splats(source):
+        splats = read_splats(_own(source))
         if asset is not None:
             asset.notes += [note for note in splats.notes if note not in asset.notes]
     else:

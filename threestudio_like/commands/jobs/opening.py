@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ...priors.diffusion import DiffusionPrior
 from ...runs.kept import restore_stages
 from ...runs.options import PriorOptions
 from ...runs.prior import count_objects, load_prior
-from ...runs.record import read_record
+from ...runs.record import RunRecord, read_record
 from ...stages.model import AssetModel, FieldModel
 from ...systems import registry
 from ...systems.system import Request
@@ -31,6 +32,7 @@ def open_model(folder: Path, prior: DiffusionPrior | None = None) -> AssetModel:
     """
     folder = folder.expanduser()
     record = read_record(folder)
+    _check_model(record, folder)
     if prior is None:
         prior = load_prior(PriorOptions(prior=str(record.facts["prior"])), MAIN)
     chain = {"command": record.command, "facts": record.facts, "config": record.config}
@@ -38,6 +40,25 @@ def open_model(folder: Path, prior: DiffusionPrior | None = None) -> AssetModel:
     stages = restore_stages(folder / "work", plans)
     model: AssetModel = config.result(request, stages)
     return model
+
+
+def _check_model(record: RunRecord, folder: Path) -> None:
+    """Raise InputError where a run ends with no model, or was not begun."""
+    # `generate` by a method that begins with a picture ends as `reconstruct` does.
+    pictured = record.facts.get("picture") is not None
+    if record.command not in ("generate", "refine") or pictured:
+        raise InputError(
+            f"is a run of {record.command}{' by a picture' * pictured}, which keeps no model",
+            str(folder),
+            "Its asset.glb is what it ended with",
+        )
+    _check_described(record.facts, record.config, str(folder))
+
+
+def _check_described(facts: Mapping[str, Any], config: Any, where: str) -> None:
+    missing = [k for k in ("prompt", "system", "preset", "prior", "seed") if k not in facts]
+    if missing or config is None:
+        raise InputError(f"lacks {', '.join(missing) or 'config'}", where, "Start the run again")
 
 
 def field_of(model: AssetModel, where: str) -> FieldModel:
@@ -59,9 +80,7 @@ def source_model(chain: dict[str, Any], prior: DiffusionPrior) -> FieldModel:
 
 def _method(chain: dict[str, Any], prior: DiffusionPrior, folder: Path | None) -> Any:
     facts, where = chain["facts"], str(folder or "run.yaml")
-    missing = [k for k in ("prompt", "system", "preset", "seed") if k not in facts]
-    if missing or chain["config"] is None:
-        raise InputError(f"lacks {', '.join(missing) or 'config'}", where, "Start the run again")
+    _check_described(facts, chain["config"], where)
     prompt = str(facts["prompt"])
     objects = count_objects(prompt, prior)
     if chain["command"] == "refine":

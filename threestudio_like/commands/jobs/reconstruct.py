@@ -211,6 +211,10 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         "seed": options.run.seed,
     }
     facts |= marked_facts(options)
+    captioner = getattr(getattr(options, "known", None), "captioner", "")
+    if captioner and (options.prompt or relief):
+        why = "--prompt says what the picture shows" if options.prompt else NO_PRIOR
+        events.say(f"Warning: --captioner changes nothing: {why}.")
     # A captioner that is not there is told before anything is written.
     words = Words(options.prompt) if relief else _words(run, photo, config, prior)
     run.describe(facts, config, export, planned=planned)
@@ -237,6 +241,8 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
     else:
         takes = {"--depth", "--normal", "further photos"} if config.takes_views else set()
         takes |= {"--depth"} if method == "field" else set()
+        # Its perspective is that of its generator.
+        takes |= {"--fov", "--distance"} if method != "g3dr" else set()
         say_unused(given.known, method, takes, events)
         plans += config.plans(picture)
     plans += refinement_plans(config, picture)

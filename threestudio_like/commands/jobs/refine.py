@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...engine.config import from_dict, to_dict
-from ...engine.errors import InputError
+from ...engine.errors import ConfigError, InputError
 from ...engine.events import Events
 from ...kernels.devices import MAIN
 from ...meshes.mesh import Asset
@@ -201,6 +201,13 @@ def _refine_texture(
     """Paint on, from the texture that is there."""
     from .texture import texture
 
+    if options.refine_mesh:
+        raise ConfigError(
+            "optimises the mesh of a field, and the run ended with a mesh: its texture alone is "
+            "refined",
+            "--refine-mesh",
+            "Leave it out",
+        )
     mesh = source / "asset.glb"
     if not mesh.is_file():
         raise InputError("has no asset yet", str(source), f"threestudio-like resume {source}")

@@ -16,7 +16,15 @@ from ...meshes.mesh import Asset
 from ...meshes.verification import Verdict
 from ...runs.delivery import RunResult
 from ...runs.folders import existing_folder, point_latest
-from ...runs.options import SAME_RESULT, check_numbers, flag, flat, given, regroup
+from ...runs.options import (
+    SAME_RESULT,
+    check_numbers,
+    flag,
+    flat,
+    given,
+    is_strict,
+    regroup,
+)
 from ...runs.record import RunRecord, damaged_finish, read_finished, read_record
 from ..registry import PROGRAM, call_of, is_command, options_of
 from ..resume import Resume
@@ -46,7 +54,7 @@ def _check_unchanged(asked: Mapping[str, Any], seed: int, folder: Path) -> None:
         raise ConfigError("cannot change when a run goes on", "--out", remedy)
 
 
-def resume_with(command: str, options: Any, objects: Mapping[str, Any]) -> Any:
+def resume_with(command: str, options: Any, **objects: Any) -> Any:
     """Go on with a run by the command that made it: options that are given must be those of the
     run, but for those that leave its result alone, and more --steps.
 
@@ -118,22 +126,28 @@ def _go_on(
     else:
         content = read_finished(folder)
         if content is not None:
-            return _finished_already(folder, options, content, quiet=changes["quiet"])
+            return _finished_already(folder, regroup(options, dict(changes)), content)
     return call_of(record.command)(regroup(options, values), **objects)
 
 
-def _finished_already(
-    folder: Path, options: Any, content: dict[str, Any], quiet: bool
-) -> RunResult:
+def _finished_already(folder: Path, options: Any, content: dict[str, Any]) -> RunResult:
     verdict = _verdict(content["verdict"], folder)
     path = folder / "asset.glb"
     # A run with --texture-only leaves pictures and no mesh.
     pictures = getattr(options, "texture_only", False)
     asset = Asset({}) if pictures else Asset.load(path)
-    if not quiet:
+    if not options.run.quiet:
         print(f"{folder if pictures else path}  (finished already)", file=sys.stderr)
     point_latest(folder)
-    return RunResult(asset, folder, content["figures"], verdict=verdict)
+    figures = content["figures"]
+    return RunResult(
+        asset,
+        folder,
+        figures,
+        verdict=verdict,
+        fit=str(figures.get("fit", "")),
+        strict=is_strict(options),
+    )
 
 
 def _verdict(values: dict[str, Any], folder: Path) -> Verdict:

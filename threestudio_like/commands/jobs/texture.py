@@ -118,6 +118,11 @@ def texture(
         run.describe(facts, config, export, planned=planned)
         for note in notes:
             run.events.say(note)
+        if options.asset.faces is not None:
+            run.events.say(
+                "Warning: --faces changes nothing: the mesh stays as it is. export --faces writes "
+                "it with fewer."
+            )
         _tell_coordinates(run, subject, chosen)
         stages = run.execute(plans)
         save_embeddings(run, prior)

@@ -52,6 +52,24 @@ _AVIF = (b"avif", b"avis")
 _URL = re.compile(r"^(https?|ftp|s3|gs|data|file):/?", re.IGNORECASE)
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder in the order of their names, by the numbers in them: 2.png before
+    10.png."""
+    # Files that begin with a dot are an operating system's notes on pictures, not pictures.
+    found = [
+        p
+        for p in folder.iterdir()
+        if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
+    ]
+    return sorted(found, key=_by_number)
+
+
+def _by_number(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    parts = re.findall(r"[0-9]+|[^0-9]+", path.name.lower())
+    numbered = [(0, int(x), "") if x.isdecimal() else (1, 0, x) for x in parts]
+    return numbered, path.name
+
+
 @dataclass
 class Photograph:
     """A picture as it was read.

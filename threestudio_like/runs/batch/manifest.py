@@ -226,6 +226,21 @@ def seeds_of(value: Any, where: str) -> list[int]:
     return seeds
 
 
+def _settle_seeds(
+    values: dict[str, Any], levels: Sequence[Mapping[str, Any]], place: Callable[[str], str]
+) -> None:
+    """Leave of "seed" and "seeds" in `values` what the nearest of the levels says. Raises
+    ConfigError where one says both."""
+    seeds = values.pop("seeds", None)
+    for level in levels:
+        if "seed" in level and "seeds" in level:
+            raise ConfigError('goes without "seeds"', place("seed"))
+        if "seeds" in level:
+            values["seed"] = seeds_of(seeds, place("seeds"))
+        if "seed" in level or "seeds" in level:
+            return
+
+
 def expand(
     manifest: Manifest, entry: Entry, takes_several: Callable[[str, str], bool]
 ) -> Iterator[dict[str, Any]]:
@@ -244,17 +259,12 @@ def expand(
     def place(key: str) -> str:
         return at(manifest.where, entry.number, key)
 
-    if "seed" in values and "seeds" in values and "seed" in entry.values:
-        if "seeds" in entry.values:
-            raise ConfigError('goes without "seeds"', place("seed"))
-        del values["seeds"]
-    elif "seeds" in values:
-        values["seed"] = seeds_of(values.pop("seeds"), place("seeds"))
     overrides = values.pop("overrides", [{}])
     if not isinstance(overrides, list) or not all(isinstance(o, dict) for o in overrides):
         raise ConfigError("is a list of groups of keys", place("overrides"), "- {steps: 100}")
     for override in overrides or [{}]:
         whole = {**values, **override}
+        _settle_seeds(whole, (override, entry.values, manifest.defaults), place)
         command = str(whole.get("command", "generate"))
         axes: list[list[tuple[str, Any]]] = []
         for key, value in whole.items():

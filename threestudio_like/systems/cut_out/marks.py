@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import binary_erosion, maximum_filter, minimum_filter
 
 from ...engine.errors import ConfigError, InputError
-from ...meshes.io.photographs import SUFFIXES, check_file, read_photograph
+from ...meshes.io.photographs import check_file, pictures_in, read_photograph
 
 SMALLEST_BOX = 4
 """Pixels of a box's edge."""
@@ -175,8 +175,8 @@ def read_masks(
     path: Path, shape: tuple[int, int], scaled: tuple[int, int]
 ) -> tuple[list[np.ndarray], list[str]]:
     """Masks (H, W) in [0, 1] of objects, and notes for the user: a folder with a black and white
-    picture an object, in the order of their names, or one label map. The arguments are those of
-    `read_mask`.
+    picture an object, in the order of their names (2.png before 10.png), or one label map. The
+    arguments are those of `read_mask`.
 
     Raises:
         InputError: there are none, or they do not fit the picture.
@@ -189,7 +189,7 @@ def read_masks(
             str(path),
             "Give a folder with one black and white picture an object, or a label map",
         )
-    files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+    files = pictures_in(path)
     if not files:
         raise InputError(
             "contains no pictures",

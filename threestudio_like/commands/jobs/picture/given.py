@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ....engine.errors import ConfigError, InputError
 from ....engine.events import Events
-from ....meshes.io.photographs import SUFFIXES
+from ....meshes.io.photographs import SUFFIXES, pictures_in
 from ....priors.depth import load_depth
 from ....priors.diffusion import DiffusionPrior
 from ....runs.options import KnownOptions
@@ -50,13 +49,7 @@ def pictures_of(picture: Path, further: tuple[Path, ...]) -> list[Path]:
     named = [picture.expanduser(), *(p.expanduser() for p in further)]
     if len(named) == 1 and named[0].is_dir():
         folder = named[0]
-        # Files that begin with a dot are an operating system's notes on pictures, not pictures.
-        named = [
-            p
-            for p in folder.iterdir()
-            if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
-        ]
-        named.sort(key=_by_number)
+        named = pictures_in(folder)
         if not named:
             raise InputError(
                 "the folder holds no picture", str(folder), f"Pictures: {', '.join(SUFFIXES)}"
@@ -64,13 +57,6 @@ def pictures_of(picture: Path, further: tuple[Path, ...]) -> list[Path]:
     if len(named) > MOST:
         raise InputError(f"{len(named)} photos of one object, at most {MOST} are read", "pictures")
     return named
-
-
-def _by_number(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-    """A key that puts photo2.jpg before photo10.jpg."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", path.name.lower())
-    numbered = [(0, int(x), "") if x.isdecimal() else (1, 0, x) for x in parts]
-    return numbered, path.name
 
 
 def order_of(pictures: list[Path], azimuths: tuple[float, ...]) -> str:
@@ -98,6 +84,12 @@ def check_known(options: KnownOptions, photos: int) -> None:
         )
     known = Known(fov=options.fov, distance=options.distance, height=_height(options))
     known.check()
+    if options.depth_kind != "auto" and _map_file(options.depth) is None:
+        raise ConfigError(
+            "says what a depth map holds, and none is given",
+            "--depth-kind",
+            "Give the map, --depth depth.png, or leave it out",
+        )
 
 
 def check_maps(options: KnownOptions, size: tuple[int, int]) -> None:
@@ -182,10 +174,14 @@ def content_of(pictures: list[Path], options: KnownOptions) -> str:
 
 def say_unused(known: Known, method: str, takes: set[str], events: Events) -> None:
     """Say which of what is known the method makes no use of."""
+    by_distance = known.fov is not None and known.distance is not None and known.height is None
     given = {
         "--depth": known.depth is not None,
         "--normal": known.normals is not None,
         "further photos": bool(known.views),
+        # Both together are a size, whatever the method does about the perspective.
+        "--fov": known.fov is not None and not by_distance,
+        "--distance": known.distance is not None and not by_distance,
     }
     unused = [name for name, there in given.items() if there and name not in takes]
     if unused:
