@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 
 from ..engine.errors import ModelError
 from ..engine.turns import alone, working
 from .model_files import read_json
 from .networks.back_head import TwoSidedDepth, load_back_head
+from .pretrained import read_network
 from .registry import DEPTH_MODELS, EMBEDDED, embedded_folder, find_model
 
 EMBEDDED_SPAN = 2.0
@@ -86,20 +86,8 @@ class TransformersDepth(DepthPrior):
                 "Give a transformers folder, or: threestudio-like train depth",
             )
         from transformers import AutoModelForDepthEstimation
-        from transformers.utils import logging
 
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()
-        try:
-            self.model: Any = AutoModelForDepthEstimation.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True
-            )
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-            raise ModelError(
-                f"the depth model cannot be loaded ({reason})", str(folder), "Download it again"
-            ) from None
-        self.model.eval().requires_grad_(False)
+        self.model: Any = read_network(AutoModelForDepthEstimation, folder, "the depth model")
         config = self.model.config
         try:
             head = load_back_head(folder, config)

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 
 from ...engine.errors import ModelError
 from ...engine.places import user_path
 from ...engine.turns import alone, working
 from ..model_files import read_json
+from ..pretrained import read_network
 from ..registry import EMBEDDED, SEGMENTERS, embedded_folder, find_model
 from .prompts import Masks, Prompts, PromptSegmenter
 
@@ -63,26 +63,15 @@ class TransformersSam(PromptSegmenter):
             )
         kind = read_json(folder / "config.json").get("model_type")
         import transformers
-        from transformers.utils import logging
 
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()
         if kind not in MODEL_CLASSES:
             raise ModelError(
                 f'is a "{kind}", no Segment Anything model',
                 str(folder),
                 "Give a SAM or SAM 2 model",
             )
-        try:
-            self.model: Any = getattr(transformers, MODEL_CLASSES[kind]).from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-            raise ModelError(
-                f"the segmenter cannot be loaded ({reason})", str(folder), "Download it again"
-            ) from None
-        self.model.eval().requires_grad_(False)
+        reader = getattr(transformers, MODEL_CLASSES[kind])
+        self.model: Any = read_network(reader, folder, "the segmenter")
         self.name = name or folder.name
         # The first Segment Anything keeps the aspect ratio and pads below and to the right, and the
         # second stretches the picture.

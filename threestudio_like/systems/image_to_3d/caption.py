@@ -16,6 +16,7 @@ from ...engine.turns import alone
 from ...priors.framing import cut
 from ...priors.model_files import read_json
 from ...priors.networks.contrastive import BACKGROUND, Contrastive
+from ...priors.pretrained import read_network
 from ...priors.registry import embedded_folder, find_model
 from ...toybox.editions import edition_of
 from .fit import calibration
@@ -77,23 +78,21 @@ def load_captioner(name: str) -> tuple[Any, Any, dict[str, Any]]:
     """A captioner of transformers (BLIP and its like), its tokenizer and how it wants pictures: a
     folder or a hub id. Raises ModelError."""
     folder = find_model(name, {}, "--captioner", file="config.json")
+    remedy = "Give a folder of a transformers captioner such as BLIP, or say --prompt"
+    with alone():
+        from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+    model: Any = read_network(AutoModelForImageTextToText, folder, "the captioner", remedy)
     try:
         with alone():
-            from transformers import AutoModelForImageTextToText, AutoTokenizer
-
-            model: Any = AutoModelForImageTextToText.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True
-            )
             tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         facts = read_json(folder / "preprocessor_config.json")
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise ModelError(
-            f"the captioner cannot be loaded ({reason})",
-            str(folder),
-            "Give a folder of a transformers captioner such as BLIP, or say --prompt",
+            f"the captioner cannot be loaded ({reason})", str(folder), remedy
         ) from None
-    return model.eval().requires_grad_(False), tokenizer, facts
+    return model, tokenizer, facts
 
 
 @torch.no_grad()

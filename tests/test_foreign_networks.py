@@ -1,0 +1,104 @@
+"""Depth models, CLIPs, segmenters, removers and captioners of transformers: read whole, or refused
+in a line. The library itself makes up what a file lacks, and goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.test_cut_outs import tiny_segformer
+from threestudio_like.engine.errors import ModelError
+from threestudio_like.priors.clip import load_clip
+from threestudio_like.priors.depth import load_depth
+from threestudio_like.priors.registry import embedded_folder
+from threestudio_like.priors.segmentation.removers import TransformersRemover
+from threestudio_like.priors.segmentation.segment_anything import load_segmenter
+from threestudio_like.systems.image_to_3d.caption import load_captioner
+
+
+def segformer(folder: Path) -> None:
+    folder.mkdir()
+    tiny_segformer(folder, {0: "background", 1: "object"})
+
+
+def blip(folder: Path) -> None:
+    from transformers import BlipConfig, BlipForConditionalGeneration
+
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    text = {**sizes, "num_attention_heads": 2, "vocab_size": 12, "encoder_hidden_size": 16}
+    vision = {**sizes, "num_attention_heads": 2, "image_size": 32, "patch_size": 16}
+    tokens = {"bos_token_id": 5, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}
+    config = BlipConfig(text_config={**text, **tokens}, vision_config=vision)
+    BlipForConditionalGeneration(config).save_pretrained(folder)
+
+
+def embedded(name: str) -> Any:
+    return lambda folder: shutil.copytree(embedded_folder(name), folder)
+
+
+NETWORKS: dict[str, tuple[Any, Any, str]] = {
+    "CLIP": (embedded("clip"), load_clip, "text_model.encoder.layers.0.mlp.fc1.weight"),
+    "depth": (embedded("depth"), load_depth, "head.head.0.weight"),
+    "segmenter": (
+        embedded("segmenter"),
+        load_segmenter,
+        "mask_decoder.iou_prediction_head.proj_out.weight",
+    ),
+    "remover": (
+        segformer,
+        lambda name: TransformersRemover(Path(name)),
+        "decode_head.classifier.weight",
+    ),
+    "captioner": (blip, load_captioner, "vision_model.post_layernorm.weight"),
+}
+"""What makes a folder, what reads it, and one of its tensors."""
+
+
+@pytest.mark.parametrize("kind", list(NETWORKS))
+def test_networks_that_are_not_whole_are_one_line(kind, tmp_path):
+    make, load, key = NETWORKS[kind]
+    for case, said in (("lost", "lacks 1 of the tensors"), ("bent", "its configuration asks for")):
+        folder = tmp_path / case
+        make(folder)
+        path = folder / "model.safetensors"
+        tensors = load_file(path)
+        assert key in tensors
+        if case == "lost":
+            del tensors[key]
+        else:
+            tensors[key] = torch.zeros(3, 5)
+        save_file(tensors, path, metadata={"format": "pt"})
+        with pytest.raises(ModelError, match=said) as raised:
+            load(str(folder))
+        assert key in raised.value.line()
+        assert "\n" not in raised.value.line()
+
+
+def test_what_no_answer_depends_on_may_be_missing(tmp_path):
+    """The first fusion of a DPT has nothing to add; published folders lack its tensors."""
+    folder = tmp_path / "depth"
+    shutil.copytree(embedded_folder("depth"), folder)
+    tensors = load_file(folder / "model.safetensors")
+    unread = [k for k in tensors if "fusion_stage.layers.0.residual_layer1" in k]
+    assert unread
+    kept = {k: v for k, v in tensors.items() if k not in unread}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    picture = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(0))
+    wanted = load_depth(str(embedded_folder("depth"))).predict(picture)
+    assert torch.equal(load_depth(str(folder)).predict(picture), wanted)
+
+
+def test_another_network_is_no_clip(tmp_path):
+    """A SigLIP has most of a CLIP's names."""
+    folder = tmp_path / "siglip"
+    shutil.copytree(embedded_folder("clip"), folder)
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**values, "model_type": "siglip"}))
+    with pytest.raises(ModelError, match='is a "siglip", no CLIP model'):
+        load_clip(str(folder))
