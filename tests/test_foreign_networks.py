@@ -102,3 +102,14 @@ def test_another_network_is_no_clip(tmp_path):
     (folder / "config.json").write_text(json.dumps({**values, "model_type": "siglip"}))
     with pytest.raises(ModelError, match='is a "siglip", no CLIP model'):
         load_clip(str(folder))
+
+
+def test_depth_models_of_other_kinds_are_not_guessed_at(tmp_path):
+    """A GLPN says depth, where a DPT says its inverse: taken for one, near would be far."""
+    from transformers import GLPNConfig, GLPNForDepthEstimation
+
+    sizes = {"hidden_sizes": [8] * 4, "depths": [1] * 4, "num_attention_heads": [1] * 4}
+    made = GLPNForDepthEstimation(GLPNConfig(**sizes, decoder_hidden_size=8))
+    made.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r'is a "glpn".*depth_anything'):
+        load_depth(str(tmp_path))

@@ -21,6 +21,9 @@ from .registry import DEPTH_MODELS, EMBEDDED, embedded_folder, find_model
 EMBEDDED_SPAN = 2.0
 """The embedded estimator measures from one unit in front of the object's centre to one unit behind
 it, so that its depths lie in [0, 2]."""
+KINDS = ("depth_anything", "prompt_depth_anything", "dpt", "zoedepth")
+"""Types of transformers' models that are read. Others say depth where these say disparity (GLPN),
+want pictures of one size (DepthPro), or measure something else (canopies)."""
 FRAME_HALF_WIDTH = 0.792
 """Half of the picture's edge in the embedded estimator's units, at the object's centre: the half
 width that G3DR's camera sees (METHODS 3.2)."""
@@ -84,6 +87,13 @@ class TransformersDepth(DepthPrior):
                 "there is no depth model",
                 str(folder),
                 "Give a transformers folder, or: threestudio-like train depth",
+            )
+        kind = read_json(folder / "config.json").get("model_type")
+        if kind not in KINDS:
+            raise ModelError(
+                f'is a "{kind}", and whether that says depth or its inverse is not known',
+                str(folder),
+                f"Give a model of one of the types {', '.join(KINDS)}",
             )
         from transformers import AutoModelForDepthEstimation
 
