@@ -16,6 +16,7 @@ from tests.test_cut_outs import tiny_segformer
 from threestudio_like.engine.errors import ModelError
 from threestudio_like.priors.clip import load_clip
 from threestudio_like.priors.depth import load_depth
+from threestudio_like.priors.pretrained import picture_range
 from threestudio_like.priors.registry import embedded_folder
 from threestudio_like.priors.segmentation.removers import TransformersRemover
 from threestudio_like.priors.segmentation.segment_anything import load_segmenter
@@ -113,3 +114,42 @@ def test_depth_models_of_other_kinds_are_not_guessed_at(tmp_path):
     made.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r'is a "glpn".*depth_anything'):
         load_depth(str(tmp_path))
+
+
+RANGE = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.6, 0.7], "size": {"height": 32}}
+
+
+@pytest.mark.parametrize("place", ["preprocessor_config.json", "processor_config.json"])
+@pytest.mark.parametrize("kind", ["CLIP", "depth", "segmenter", "captioner"])
+def test_how_pictures_are_wanted_is_read_from_either_file(kind, place, tmp_path):
+    """transformers 5 saves it within processor_config.json, which counts before the other."""
+    make, load, _ = NETWORKS[kind]
+    folder = tmp_path / "model"
+    make(folder)
+    if kind == "captioner":
+        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]", "a", "chair"]
+        (folder / "vocab.txt").write_text("\n".join(words))
+        (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    nested = place == "processor_config.json"
+    (folder / place).write_text(json.dumps({"image_processor": RANGE} if nested else RANGE))
+    if nested:
+        (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.9] * 3}))
+    made = load(str(folder))
+    if kind == "captioner":
+        assert made[2] == 32
+        mean, deviation = made[3]
+    else:
+        mean, deviation = made._mean, made._std if kind == "CLIP" else made._deviation
+    assert mean.tolist() == pytest.approx(RANGE["image_mean"])
+    assert deviation.tolist() == pytest.approx(RANGE["image_std"])
+
+
+@pytest.mark.parametrize(
+    "facts", [{"image_mean": [0.5, 0.5]}, {"image_std": [0.5, 0, 0.5]}, {"image_mean": "half"}]
+)
+def test_numbers_that_are_no_colours_are_one_line(facts, tmp_path):
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(facts))
+    with pytest.raises(ModelError, match=next(iter(facts))):
+        picture_range(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"do_normalize": false}')
+    assert [v.tolist() for v in picture_range(tmp_path)] == [[0] * 3, [1] * 3]

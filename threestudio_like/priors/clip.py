@@ -15,9 +15,11 @@ from ..engine.places import user_path
 from ..engine.turns import alone, working
 from ..kernels.devices import follow
 from .model_files import read_json
-from .pretrained import AGAIN, read_network
+from .pretrained import AGAIN, picture_range, read_network
 from .registry import CLIP_MODELS, EMBEDDED, embedded_folder, find_model
 
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 OPEN_CLIP = "open_clip:"
 """Prefix of the names of open_clip's models."""
 
@@ -72,10 +74,7 @@ class ClipPrior(ImageTextPrior):
             raise ModelError(
                 f"the CLIP model's tokenizer cannot be loaded ({first})", str(folder), AGAIN
             ) from None
-        path = folder / "preprocessor_config.json"
-        facts = read_json(path) if path.is_file() else {}
-        self._mean = torch.tensor(facts.get("image_mean", [0.48145466, 0.4578275, 0.40821073]))
-        self._std = torch.tensor(facts.get("image_std", [0.26862954, 0.26130258, 0.27577711]))
+        self._mean, self._std = picture_range(folder, CLIP_MEAN, CLIP_STD)
         self._size = int(self.model.config.vision_config.image_size)
 
     def embed_images(self, images: torch.Tensor) -> torch.Tensor:

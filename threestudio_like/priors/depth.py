@@ -15,7 +15,7 @@ from ..engine.errors import ModelError
 from ..engine.turns import alone, working
 from .model_files import read_json
 from .networks.back_head import TwoSidedDepth, load_back_head
-from .pretrained import read_network
+from .pretrained import picture_range, read_network
 from .registry import DEPTH_MODELS, EMBEDDED, embedded_folder, find_model
 
 EMBEDDED_SPAN = 2.0
@@ -124,8 +124,7 @@ class TransformersDepth(DepthPrior):
         self.size, self.patch = int(facts[0] or facts[1] or 384), int(facts[2] or facts[3] or 16)
         # Hybrids accept only pictures of their own size, as their image processor makes them.
         self.square = bool(getattr(self.model.config, "is_hybrid", False))
-        mean, deviation = _normalisation(folder)
-        self._mean, self._deviation = torch.tensor(mean), torch.tensor(deviation)
+        self._mean, self._deviation = picture_range(folder)
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:
@@ -165,14 +164,6 @@ class TransformersDepth(DepthPrior):
                 depth[:, None], images.shape[1:3], mode="bilinear", align_corners=False
             )[:, 0]
         return depth.clamp(0, EMBEDDED_SPAN) if self.framed else depth
-
-
-def _normalisation(folder: Path) -> tuple[list[float], list[float]]:
-    path = folder / "preprocessor_config.json"
-    facts = read_json(path) if path.is_file() else {}
-    return facts.get("image_mean", [0.485, 0.456, 0.406]), facts.get(
-        "image_std", [0.229, 0.224, 0.225]
-    )
 
 
 @lru_cache(maxsize=2)

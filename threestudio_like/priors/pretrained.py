@@ -1,9 +1,11 @@
 """Networks of transformers beside the families: read whole from their folders, or not at
-all."""
+all, and how they want pictures."""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,18 @@ import torch
 
 from ..engine.errors import ModelError
 from ..engine.turns import alone
+from .model_files import read_json
 
 AGAIN = "Download it again"
 OTHER = "It is another model than its config.json says, or was not downloaded whole"
 UNREAD = re.compile(r"(?:.*\.)?neck\.fusion_stage\.layers\.0\.residual_layer1\..*")
 """Tensors that published folders lack and no answer depends on: the first fusion of a DPT has
 nothing to add."""
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and deviation of pictures, of most networks that do not say theirs."""
+
+LARGEST = 4096
+"""Pixels of the largest picture that is made for a network."""
 
 
 @alone()
@@ -65,3 +73,62 @@ def read_network(reader: Any, folder: Path, what: str, remedy: str = AGAIN) -> A
             OTHER,
         )
     return network.eval().requires_grad_(False)
+
+
+def picture_facts(folder: Path) -> dict[str, Any]:
+    """How a network wants pictures, as its folder says: from processor_config.json, where the
+    library saves it since its fifth version, or from preprocessor_config.json; empty where neither
+    says. Raises ModelError on a damaged file."""
+    path = folder / "processor_config.json"
+    nested = read_json(path).get("image_processor") if path.is_file() else None
+    if isinstance(nested, dict):
+        return nested
+    path = folder / "preprocessor_config.json"
+    return read_json(path) if path.is_file() else {}
+
+
+def picture_edge(folder: Path) -> int:
+    """The edge in pixels of the pictures that a network wants. Raises ModelError where its folder
+    does not say."""
+    size = picture_facts(folder).get("size")
+    if isinstance(size, dict):
+        size = size.get("height") or size.get("shortest_edge")
+    if not isinstance(size, int) or not 1 <= size <= LARGEST:
+        raise ModelError(
+            f'does not say how large it wants pictures ("size" is {str(size)[:40]})',
+            str(folder),
+            "Download it again, with its preprocessor_config.json",
+        )
+    return size
+
+
+def picture_range(
+    folder: Path, mean: Sequence[float] = IMAGENET[0], deviation: Sequence[float] = IMAGENET[1]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What is taken from colours (3,) in [0, 1], and what they are then divided by (3,).
+
+    Args:
+        mean, deviation: where the folder does not say.
+
+    Raises:
+        ModelError: the folder says what are not three numbers.
+    """
+    facts = picture_facts(folder)
+    if facts.get("do_normalize") is False:
+        return torch.zeros(3), torch.ones(3)
+    found = []
+    for name, usual in (("image_mean", mean), ("image_std", deviation)):
+        values = facts.get(name)
+        values = list(usual) if values is None else values
+        if isinstance(values, int | float) and not isinstance(values, bool):
+            values = [values] * 3
+        known = isinstance(values, list) and len(values) == 3 and all(map(_number, values))
+        if not known or (name == "image_std" and min(values) <= 0):
+            raise ModelError(f'its "{name}" is {str(values)[:60]}', str(folder), AGAIN)
+        found.append(torch.tensor(values, dtype=torch.float32))
+    return found[0], found[1]
+
+
+def _number(value: Any) -> bool:
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    return real and math.isfinite(value)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from ...engine.errors import ModelError
 from ...engine.turns import alone
 from ..model_files import read_json
-from ..pretrained import AGAIN, read_network
+from ..pretrained import AGAIN, picture_facts, read_network
 from .prompts import Prompts, PromptSegmenter
 from .segmenter import Segmenter
 
@@ -105,7 +105,7 @@ def _processor(folder: Path) -> Any:
     """The library's own preparation of pictures; without torchvision where that is missing."""
     import transformers
 
-    facts = read_json(folder / "preprocessor_config.json")
+    facts = picture_facts(folder)
     name = str(facts.get("image_processor_type", "")).removesuffix("Fast").removesuffix("Pil")
     if importlib.util.find_spec("torchvision") is None:
         plain = getattr(transformers, f"{name}Pil", None)

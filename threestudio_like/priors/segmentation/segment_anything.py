@@ -17,7 +17,7 @@ from ...engine.errors import ModelError
 from ...engine.places import user_path
 from ...engine.turns import alone, working
 from ..model_files import read_json
-from ..pretrained import read_network
+from ..pretrained import picture_range, read_network
 from ..registry import EMBEDDED, SEGMENTERS, embedded_folder, find_model
 from .prompts import Masks, Prompts, PromptSegmenter
 
@@ -82,10 +82,7 @@ class TransformersSam(PromptSegmenter):
             or self.model.config.prompt_encoder_config.image_size
         )
         self.size = int(size[0] if isinstance(size, (list, tuple)) else size)
-        path = folder / "preprocessor_config.json"
-        facts = read_json(path) if path.is_file() else {}
-        self._mean = torch.tensor(facts.get("image_mean", [0.485, 0.456, 0.406]))
-        self._deviation = torch.tensor(facts.get("image_std", [0.229, 0.224, 0.225]))
+        self._mean, self._deviation = picture_range(folder)
 
     def _fit(self, height: int, width: int) -> tuple[int, int]:
         if self.stretched:
