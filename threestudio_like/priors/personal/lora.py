@@ -21,7 +21,7 @@ from ...engine.turns import alone
 from ..families.parts import shapes_in, weight_files
 from ..model_files import read_json
 from .change import change_of
-from .files import TensorFile, read_tensors
+from .files import AGAIN, TensorFile, read_tensors
 from .from_hub import LORA_NAMES, LORA_SETTINGS, lora_path
 from .names import DENOISER, spellings, split_key
 
@@ -282,7 +282,9 @@ def _scales(file: TensorFile, layers: dict[str, Layers]) -> tuple[dict[str, floa
     the file (diffusers) or in adapter_config.json (peft). Raises ModelError."""
     settings = file.settings("lora_adapter_metadata")
     beside = file.path.parent / LORA_SETTINGS
-    if file.path.name == "adapter_model.safetensors" and beside.is_file():
+    # peft's name for the file that they are of; one that was renamed is the only one there.
+    alone_there = len(list(file.path.parent.glob("*.safetensors"))) == 1
+    if beside.is_file() and (file.path.name == LORA_NAMES[1] or alone_there):
         settings = {f"unet.{k}": v for k, v in read_json(beside).items()}
     scales: dict[str, float] = {}
     for network, inside in layers.items():
@@ -317,16 +319,32 @@ def _scale(
     alpha: Any,
     where: str,
 ) -> float:
-    patterns = settings.get("alpha_pattern") or {}
-    for pattern, value in patterns.items():
-        if layer == pattern or layer.endswith(f".{pattern}"):
-            alpha = value
+    alpha = _by_pattern(settings, "alpha_pattern", layer, alpha, where)
     first = next((parts[r] for r in ("down", "w1_b") if r in parts), None)
-    rank = settings.get("r") if first is None else first.shape[0]
+    rank = settings.get("r")
+    rank = _by_pattern(settings, "rank_pattern", layer, rank, where)
+    rank = rank if first is None else first.shape[0]
     numbers = (int, float)
     if not isinstance(alpha, numbers) or not isinstance(rank, numbers) or not rank:
         raise ModelError(f"its settings say an alpha of {alpha} and a rank of {rank}", where)
     return float(alpha) / (math.sqrt(rank) if settings.get("use_rslora") else rank)
+
+
+def _by_pattern(settings: Mapping[str, Any], name: str, layer: str, usual: Any, where: str) -> Any:
+    """A layer's value among those of a file's patterns, as peft reads them: the first expression
+    that the layer's name ends in. Earlier versions of transformers had CLIP's layers below
+    "text_model", and files of them name them so. Raises ModelError on what is no pattern."""
+    patterns = settings.get(name) or {}
+    if not isinstance(patterns, dict):
+        raise ModelError(f'its "{name}" is no table', where, AGAIN)
+    for pattern, value in patterns.items():
+        try:
+            form = re.compile(rf"(?:.*\.)?(?:{pattern})")
+        except re.error:
+            raise ModelError(f'its "{name}" has a "{pattern}" that says nothing', where) from None
+        if form.fullmatch(layer) or form.fullmatch(f"text_model.{layer}"):
+            return value
+    return usual
 
 
 def add_loras(loras: Sequence[Lora], network: Any, name: str = DENOISER) -> None:
