@@ -314,6 +314,41 @@ def test_a_renamed_file_of_pefts_keeps_its_settings(folders, tmp_path):
     assert (ours - once).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("alpha", [None, 1.0])
+def test_kohyas_flux_with_its_t5_is_read_whole(alpha, folders, tmp_path):
+    """Its scripts number T5 as in Stable Diffusion 3; the library's conversion would leave it
+    out, or fail. The same change in diffusers' names is the same model."""
+    pipeline = pipeline_of(folders("flux-dev"))
+    block = pipeline.transformer.transformer_blocks[0]
+    layers = {
+        ("lora_unet_double_blocks_0_img_mlp_0", "transformer.transformer_blocks.0.ff.net.0.proj"): (
+            block.ff.net[0].proj
+        ),
+        ("lora_unet_double_blocks_0_img_mlp_2", "transformer.transformer_blocks.0.ff.net.2"): (
+            block.ff.net[2]
+        ),
+    }
+    for start, part in (("lora_te1", "text_encoder"), ("lora_te3", "text_encoder_2")):
+        for name, layer in layers_in(getattr(pipeline, part), ("q_proj", "Attention.q")).items():
+            bare = name.removeprefix("text_model.")
+            inner = f"text_model.{bare}" if start == "lora_te1" else bare
+            layers[f"{start}_{inner.replace('.', '_')}", f"{part}.{bare}"] = layer
+    random, kohya, named = torch.Generator().manual_seed(5), {}, {}
+    for (short, long), layer in layers.items():
+        down, up = pair(layer, 2, random)
+        kohya |= {f"{short}.lora_down.weight": down, f"{short}.lora_up.weight": up}
+        if alpha is not None:
+            kohya[f"{short}.alpha"] = torch.tensor(alpha)
+        scale = 1.0 if alpha is None else alpha / 2
+        named |= {f"{long}.lora_A.weight": down, f"{long}.lora_B.weight": up * scale}
+    one = loaded(folders("flux-dev"), saved(kohya, tmp_path / "a.safetensors"))
+    two = loaded(folders("flux-dev"), saved(named, tmp_path / "b.safetensors"))
+    assert {p: len(v) for p, v in one.loras[0].layers.items()}["text_encoder_2"] > 0
+    for a, b in zip(answers(one), answers(two)):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+    assert bool(one.facts.notes) == (alpha is None)
+
+
 def one_layer(**tensors: torch.Tensor) -> dict[str, torch.Tensor]:
     start = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
     return {f"{start}.{role.replace('__', '.')}": tensor for role, tensor in tensors.items()}
