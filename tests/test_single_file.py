@@ -120,6 +120,16 @@ def test_a_single_file_is_the_folder(folder, tmp_path, cache):
     assert load_folder(path, config, "again").folder == one.folder
 
 
+def test_a_file_of_the_hubs_cache_is_read(folder, tmp_path, cache):
+    """It is a link, and what it leads to has no suffix."""
+    path = checkpoint(folder, tmp_path / "model.safetensors")
+    link = tmp_path / "snapshot" / "model.safetensors"
+    link.parent.mkdir()
+    link.symlink_to(path.rename(tmp_path / "4f2e"))
+    prior = load_folder(link, DiffusersConfig(tokenizer=folder), "file")
+    assert prior.folder.name.startswith("model-")
+
+
 def test_what_a_file_says_of_its_noise_is_read(folder, tmp_path, cache):
     extra = {"v_pred": torch.zeros(1), "ztsnr": torch.zeros(1)}
     path = checkpoint(folder, tmp_path / "v.safetensors", **extra)

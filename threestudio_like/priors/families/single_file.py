@@ -133,7 +133,8 @@ def as_folder(path: Path, chosen: Path | None = None) -> Path:
         ModelError: the file is no whole model, or the configurations are missing or do not fit.
         OutputError: the cache cannot be written; XDG_CACHE_HOME sets another.
     """
-    path = path.resolve()
+    # A file of the hub's cache is a link, and what it leads to has no suffix.
+    path = path.absolute()
     layout = layout_of(path)
     donor = donor_of(layout, chosen)
     state = path.stat()
