@@ -118,12 +118,12 @@ def picture_range(
         return torch.zeros(3), torch.ones(3)
     found = []
     for name, usual in (("image_mean", mean), ("image_std", deviation)):
-        values = facts.get(name)
+        values: Any = facts.get(name)
         values = list(usual) if values is None else values
         if isinstance(values, int | float) and not isinstance(values, bool):
             values = [values] * 3
         known = isinstance(values, list) and len(values) == 3 and all(map(_number, values))
-        if not known or (name == "image_std" and min(values) <= 0):
+        if not known or (name == "image_std" and any(v <= 0 for v in values)):
             raise ModelError(f'its "{name}" is {str(values)[:60]}', str(folder), AGAIN)
         found.append(torch.tensor(values, dtype=torch.float32))
     return found[0], found[1]
