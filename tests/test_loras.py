@@ -220,10 +220,12 @@ def test_lycoris_kinds_are_pefts(kind, folders, tmp_path):
     peft = pytest.importorskip("peft")
     folder = folders("sd")
     unet = pipeline_of(folder).unet
-    chosen = ["to_q", "to_v", "proj_out"]
+    chosen, patterns = ["to_q", "to_v", "proj_out"], {"mid_block.*to_v": 5}
     config = {
         "LoHa": lambda: peft.LoHaConfig(r=3, alpha=2, target_modules=chosen),
-        "LoKr": lambda: peft.LoKrConfig(r=3, alpha=2, target_modules=chosen),
+        "LoKr": lambda: peft.LoKrConfig(
+            r=3, alpha=2, target_modules=chosen, rank_pattern={"to_q": 2}, alpha_pattern=patterns
+        ),
         "DoRA": lambda: peft.LoraConfig(r=3, lora_alpha=2, target_modules=chosen, use_dora=True),
     }[kind]()
     torch.manual_seed(4)
@@ -256,6 +258,95 @@ def test_settings_of_a_file_are_the_librarys(folders, tmp_path):
     ours = answers(loaded(folders("sd"), path, weights=(0.5,)))[0]
     twice = answers(loaded(folders("sd"), plain, weights=(1.0,)))[0]
     torch.testing.assert_close(ours, twice, atol=1e-6, rtol=0)
+
+
+def test_patterns_of_a_file_are_the_librarys(folders, tmp_path):
+    """Layers of other alphas, by the expressions in which peft says them: the first one counts."""
+    pipeline = pipeline_of(folders("sd"))
+    tensors = {k: v for k, v in diffusers_lora(pipeline).items() if k.startswith("unet")}
+    names = sorted({k.split(".lora_")[0].removeprefix("unet.") for k in tensors})
+    patterns = {r"down_blocks.*\.to_q": 9, "attn1.to_q": 1, r".*to_out\.0": 24}
+    assert any("attn1.to_q" in n and "down" in n for n in names)
+    settings = {"unet.r": 3, "unet.lora_alpha": 3, "unet.target_modules": names}
+    told = json.dumps({**settings, "unet.alpha_pattern": patterns})
+    path = saved(tensors, tmp_path / "a.safetensors", lora_adapter_metadata=told)
+    assert compare(folders("sd"), [(path, 0.5)]) > 1e-3
+
+
+@pytest.mark.parametrize("before", ["", "text_model."])
+def test_patterns_of_text_encoders_count_by_either_name(before, folders, tmp_path):
+    """Files of earlier versions of transformers have CLIP's layers below "text_model"."""
+    tensors = diffusers_lora(pipeline_of(folders("sd")))
+    tensors = {k: v for k, v in tensors.items() if k.startswith("text_encoder.")}
+    tensors = {k.replace(".text_model.", "."): v for k, v in tensors.items()}
+    names = sorted({k.split(".lora_")[0].removeprefix("text_encoder.") for k in tensors})
+    chosen = next(n for n in names if n.endswith("q_proj"))
+    settings = {
+        "text_encoder.r": 3,
+        "text_encoder.lora_alpha": 3,
+        "text_encoder.alpha_pattern": {f"{before}{chosen}": 12},
+    }
+    told = {"lora_adapter_metadata": json.dumps(settings)}
+    path = saved(tensors, tmp_path / "a.safetensors", **told)
+    by_hand = {k: v * 4 if f".{chosen}.lora_B" in k else v for k, v in tensors.items()}
+    plain = saved(by_hand, tmp_path / "b.safetensors")
+    ours = answers(loaded(folders("sd"), path))[1]
+    torch.testing.assert_close(ours, answers(loaded(folders("sd"), plain))[1], atol=1e-6, rtol=0)
+    once = answers(loaded(folders("sd"), saved(tensors, tmp_path / "c.safetensors")))[1]
+    assert (ours - once).abs().max() > 1e-3
+
+
+def test_a_renamed_file_of_pefts_keeps_its_settings(folders, tmp_path):
+    """Beside the only file there is, the settings are of that one; beside several, of peft's."""
+    tensors = diffusers_lora(pipeline_of(folders("sd")))
+    peft = {
+        k.replace("unet.", "base_model.model."): v for k, v in tensors.items() if k[:5] == "unet."
+    }
+    lone = tmp_path / "lone"
+    lone.mkdir()
+    path = saved(peft, lone / "clay.safetensors")
+    (lone / "adapter_config.json").write_text(json.dumps({"r": 3, "lora_alpha": 6}))
+    ours = answers(loaded(folders("sd"), path))[0]
+    twice = answers(loaded(folders("sd"), saved(peft, tmp_path / "b.safetensors"), weights=(2.0,)))
+    torch.testing.assert_close(ours, twice[0], atol=1e-6, rtol=0)
+    saved(peft, lone / "other.safetensors")
+    once = answers(loaded(folders("sd"), path))[0]
+    assert (ours - once).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("alpha", [None, 1.0])
+def test_kohyas_flux_with_its_t5_is_read_whole(alpha, folders, tmp_path):
+    """Its scripts number T5 as in Stable Diffusion 3; the library's conversion would leave it
+    out, or fail. The same change in diffusers' names is the same model."""
+    pipeline = pipeline_of(folders("flux-dev"))
+    block = pipeline.transformer.transformer_blocks[0]
+    layers = {
+        ("lora_unet_double_blocks_0_img_mlp_0", "transformer.transformer_blocks.0.ff.net.0.proj"): (
+            block.ff.net[0].proj
+        ),
+        ("lora_unet_double_blocks_0_img_mlp_2", "transformer.transformer_blocks.0.ff.net.2"): (
+            block.ff.net[2]
+        ),
+    }
+    for start, part in (("lora_te1", "text_encoder"), ("lora_te3", "text_encoder_2")):
+        for name, layer in layers_in(getattr(pipeline, part), ("q_proj", "Attention.q")).items():
+            bare = name.removeprefix("text_model.")
+            inner = f"text_model.{bare}" if start == "lora_te1" else bare
+            layers[f"{start}_{inner.replace('.', '_')}", f"{part}.{bare}"] = layer
+    random, kohya, named = torch.Generator().manual_seed(5), {}, {}
+    for (short, long), layer in layers.items():
+        down, up = pair(layer, 2, random)
+        kohya |= {f"{short}.lora_down.weight": down, f"{short}.lora_up.weight": up}
+        if alpha is not None:
+            kohya[f"{short}.alpha"] = torch.tensor(alpha)
+        scale = 1.0 if alpha is None else alpha / 2
+        named |= {f"{long}.lora_A.weight": down, f"{long}.lora_B.weight": up * scale}
+    one = loaded(folders("flux-dev"), saved(kohya, tmp_path / "a.safetensors"))
+    two = loaded(folders("flux-dev"), saved(named, tmp_path / "b.safetensors"))
+    assert {p: len(v) for p, v in one.loras[0].layers.items()}["text_encoder_2"] > 0
+    for a, b in zip(answers(one), answers(two)):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+    assert bool(one.facts.notes) == (alpha is None)
 
 
 def one_layer(**tensors: torch.Tensor) -> dict[str, torch.Tensor]:

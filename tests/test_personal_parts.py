@@ -90,6 +90,34 @@ def test_autoencoders_of_other_families_are_refused(made, words, sd, tmp_path):
         with_vae(sd, tmp_path / "vae")
 
 
+@pytest.mark.parametrize("beside", ["its own", "another's weights", "another kind", "a tiny one"])
+def test_the_file_that_is_named_is_the_one_that_is_read(beside, sd, tmp_path, monkeypatch):
+    """Not the one that the config.json beside it would be read with."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "vae"
+    torch.manual_seed(3)
+    made, other = vae(scaling_factor=0.5), vae(scaling_factor=0.25)
+    path = folder / "mine.safetensors"
+    if beside == "its own":
+        made.save_pretrained(folder)
+        path = folder / "diffusion_pytorch_model.safetensors"
+    else:
+        (tiny() if beside == "a tiny one" else other).save_pretrained(folder)
+        save_file(made.state_dict(), path)
+    if beside == "another kind":
+        (folder / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}')
+    if beside == "a tiny one":
+        with pytest.raises(UserError, match="no file that the config"):
+            with_vae(sd, path)
+        return
+    prior = with_vae(sd, path)
+    wanted = made.state_dict()
+    assert all(torch.equal(v, wanted[k]) for k, v in prior.vae.state_dict().items())
+    scales = {"its own": 0.5, "another's weights": 0.25}
+    known = scales.get(beside, with_vae(sd, sd / "vae").vae_facts.scaling_factor)
+    assert prior.vae_facts.scaling_factor == known
+
+
 def test_files_that_are_no_autoencoder_are_one_line(sd, tmp_path):
     torch.save({"a": torch.ones(2)}, tmp_path / "a.ckpt")
     save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors")

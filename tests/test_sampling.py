@@ -1,12 +1,14 @@
 """The sampler against diffusers' own scheduler, and the times at which it evaluates."""
 
+import diffusers
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from threestudio_like.engine.errors import ModelError
 from threestudio_like.priors.diffusion import Condition, DiffusionPrior, PriorFacts
+from threestudio_like.priors.families.records import BETAS
 from threestudio_like.priors.noise_schedule import NoiseSchedule
 from threestudio_like.priors.sampling import ddim
 
@@ -75,6 +77,37 @@ def test_a_scheduler_without_a_spacing_is_diffusers_default():
     theirs.set_timesteps(30)
     assert [a for a, _ in schedule.sampling_times(30)] == theirs.timesteps.tolist()
     assert theirs.config.set_alpha_to_one == (schedule.last_abar == 1.0)
+
+
+@pytest.mark.parametrize("name", BETAS)
+def test_what_a_scheduler_does_not_say_is_its_classs_own(name):
+    """Not Stable Diffusion's, whose numbers only schedulers of few steps have."""
+    made = getattr(diffusers, name)
+    try:
+        theirs = made()
+    except ImportError:
+        pytest.skip("it needs a package of its own")
+    for said in ({}, {"beta_start": 0.001}, {"num_train_timesteps": 500}):
+        ours = NoiseSchedule.from_config({"_class_name": name, **said})
+        wanted = made(**said).alphas_cumprod
+        assert torch.allclose(ours.alphas_cumprod, wanted, atol=1e-6, rtol=1e-5)
+    usual = theirs.config.get("timestep_spacing", ours.spacing)
+    assert ours.spacing == usual
+    assert (ours.last_abar == 1.0) == theirs.config.get("set_alpha_to_one", True)
+
+
+def test_times_that_are_logarithms_are_refused():
+    numbers = {"_class_name": "EulerDiscreteScheduler", "timestep_type": "continuous"}
+    with pytest.raises(ModelError, match='"continuous" times'):
+        NoiseSchedule.from_config(numbers)
+
+
+@pytest.mark.parametrize("steps", [1000, 500])
+def test_a_flows_network_is_told_the_librarys_times(steps):
+    theirs = FlowMatchEulerDiscreteScheduler(num_train_timesteps=steps, shift=3.0)
+    ours = NoiseSchedule.from_config({"_class_name": type(theirs).__name__, **theirs.config})
+    told = ours.time(torch.arange(steps))
+    assert torch.allclose(told, theirs.timesteps.flip(0), atol=1e-2)
 
 
 def test_an_unknown_spacing_is_refused():

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from tests.twins import save_twin
 from threestudio_like.engine.errors import ModelError
 from threestudio_like.priors.families.detection import load_folder
+from threestudio_like.priors.families.single_file import layout_of
 from threestudio_like.priors.model_folder import DiffusersConfig
 from threestudio_like.priors.registry import resolve
 
@@ -120,12 +121,47 @@ def test_a_single_file_is_the_folder(folder, tmp_path, cache):
     assert load_folder(path, config, "again").folder == one.folder
 
 
+def test_a_file_of_the_hubs_cache_is_read(folder, tmp_path, cache):
+    """It is a link, and what it leads to has no suffix."""
+    path = checkpoint(folder, tmp_path / "model.safetensors")
+    link = tmp_path / "snapshot" / "model.safetensors"
+    link.parent.mkdir()
+    link.symlink_to(path.rename(tmp_path / "4f2e"))
+    prior = load_folder(link, DiffusersConfig(tokenizer=folder), "file")
+    assert prior.folder.name.startswith("model-")
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ("time_embed_of_guidance.0.weight", "configurations of .* are of one of"),
+        ("input_blocks.0.0.scale_weight", "weights are scaled"),
+    ],
+)
+def test_what_the_configurations_do_not_ask_for_is_not_left_out(
+    extra, words, folder, tmp_path, cache
+):
+    """As FLUX.1 dev's guidance, by the configurations of schnell: the library drops it."""
+    more = {f"model.diffusion_model.{extra}": torch.ones(3)}
+    path = checkpoint(folder, tmp_path / "model.safetensors", **more)
+    with pytest.raises(ModelError, match=words):
+        load_folder(path, DiffusersConfig(tokenizer=folder), "file")
+
+
 def test_what_a_file_says_of_its_noise_is_read(folder, tmp_path, cache):
     extra = {"v_pred": torch.zeros(1), "ztsnr": torch.zeros(1)}
     path = checkpoint(folder, tmp_path / "v.safetensors", **extra)
     prior = load_folder(path, DiffusersConfig(tokenizer=folder), "v")
     assert prior.facts.prediction_type == "v_prediction"
     assert float(prior.schedule.alphas_cumprod[-1]) < 1e-6
+
+
+@pytest.mark.parametrize(("guided", "name"), [(True, "FLUX.1-dev"), (False, "FLUX.1-schnell")])
+def test_flux_asks_for_the_configurations_of_its_own_form(guided, name, tmp_path, cache):
+    keys = ["double_blocks.0.img_attn.qkv.weight", *["guidance_in.in_layer.weight"] * guided]
+    path = tmp_path / "flux.safetensors"
+    save_file({f"model.diffusion_model.{key}": torch.zeros(1) for key in keys}, path)
+    assert [m.rpartition("/")[2] for m in layout_of(path).mirrors] == [name]
 
 
 @pytest.mark.parametrize(

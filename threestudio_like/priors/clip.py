@@ -15,8 +15,11 @@ from ..engine.places import user_path
 from ..engine.turns import alone, working
 from ..kernels.devices import follow
 from .model_files import read_json
+from .pretrained import AGAIN, picture_range, read_network
 from .registry import CLIP_MODELS, EMBEDDED, embedded_folder, find_model
 
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 OPEN_CLIP = "open_clip:"
 """Prefix of the names of open_clip's models."""
 
@@ -56,28 +59,22 @@ class ClipPrior(ImageTextPrior):
                 str(folder),
                 "Reinstall the package, or: threestudio-like train toybox --only clip",
             )
-        from transformers import CLIPModel, CLIPTokenizer
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()
-        try:
-            self.model: Any = (
-                CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-                .eval()
-                .requires_grad_(False)
-            )
-            self.tokenizer: Any = CLIPTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, SafetensorError) as error:
+        kind = read_json(folder / "config.json").get("model_type")
+        if kind != "clip":
             raise ModelError(
-                f"the CLIP model cannot be loaded ({str(error).splitlines()[0][:120]})",
-                str(folder),
-                "Download it again",
+                f'is a "{kind}", no CLIP model', str(folder), "Give a CLIP of transformers"
+            )
+        from transformers import CLIPModel, CLIPTokenizer
+
+        self.model: Any = read_network(CLIPModel, folder, "the CLIP model")
+        try:
+            self.tokenizer: Any = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+            raise ModelError(
+                f"the CLIP model's tokenizer cannot be loaded ({first})", str(folder), AGAIN
             ) from None
-        path = folder / "preprocessor_config.json"
-        facts = read_json(path) if path.is_file() else {}
-        self._mean = torch.tensor(facts.get("image_mean", [0.48145466, 0.4578275, 0.40821073]))
-        self._std = torch.tensor(facts.get("image_std", [0.26862954, 0.26130258, 0.27577711]))
+        self._mean, self._std = picture_range(folder, CLIP_MEAN, CLIP_STD)
         self._size = int(self.model.config.vision_config.image_size)
 
     def embed_images(self, images: torch.Tensor) -> torch.Tensor:

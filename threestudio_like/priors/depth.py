@@ -10,17 +10,20 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 
 from ..engine.errors import ModelError
 from ..engine.turns import alone, working
 from .model_files import read_json
 from .networks.back_head import TwoSidedDepth, load_back_head
+from .pretrained import picture_range, read_network
 from .registry import DEPTH_MODELS, EMBEDDED, embedded_folder, find_model
 
 EMBEDDED_SPAN = 2.0
 """The embedded estimator measures from one unit in front of the object's centre to one unit behind
 it, so that its depths lie in [0, 2]."""
+KINDS = ("depth_anything", "prompt_depth_anything", "dpt", "zoedepth")
+"""Types of transformers' models that are read. Others say depth where these say disparity (GLPN),
+want pictures of one size (DepthPro), or measure something else (canopies)."""
 FRAME_HALF_WIDTH = 0.792
 """Half of the picture's edge in the embedded estimator's units, at the object's centre: the half
 width that G3DR's camera sees (METHODS 3.2)."""
@@ -85,21 +88,16 @@ class TransformersDepth(DepthPrior):
                 str(folder),
                 "Give a transformers folder, or: threestudio-like train depth",
             )
-        from transformers import AutoModelForDepthEstimation
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()
-        try:
-            self.model: Any = AutoModelForDepthEstimation.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True
-            )
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        kind = read_json(folder / "config.json").get("model_type")
+        if kind not in KINDS:
             raise ModelError(
-                f"the depth model cannot be loaded ({reason})", str(folder), "Download it again"
-            ) from None
-        self.model.eval().requires_grad_(False)
+                f'is a "{kind}", and whether that says depth or its inverse is not known',
+                str(folder),
+                f"Give a model of one of the types {', '.join(KINDS)}",
+            )
+        from transformers import AutoModelForDepthEstimation
+
+        self.model: Any = read_network(AutoModelForDepthEstimation, folder, "the depth model")
         config = self.model.config
         try:
             head = load_back_head(folder, config)
@@ -126,8 +124,7 @@ class TransformersDepth(DepthPrior):
         self.size, self.patch = int(facts[0] or facts[1] or 384), int(facts[2] or facts[3] or 16)
         # Hybrids accept only pictures of their own size, as their image processor makes them.
         self.square = bool(getattr(self.model.config, "is_hybrid", False))
-        mean, deviation = _normalisation(folder)
-        self._mean, self._deviation = torch.tensor(mean), torch.tensor(deviation)
+        self._mean, self._deviation = picture_range(folder)
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:
@@ -167,14 +164,6 @@ class TransformersDepth(DepthPrior):
                 depth[:, None], images.shape[1:3], mode="bilinear", align_corners=False
             )[:, 0]
         return depth.clamp(0, EMBEDDED_SPAN) if self.framed else depth
-
-
-def _normalisation(folder: Path) -> tuple[list[float], list[float]]:
-    path = folder / "preprocessor_config.json"
-    facts = read_json(path) if path.is_file() else {}
-    return facts.get("image_mean", [0.485, 0.456, 0.406]), facts.get(
-        "image_std", [0.229, 0.224, 0.225]
-    )
 
 
 @lru_cache(maxsize=2)

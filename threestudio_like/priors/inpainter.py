@@ -16,6 +16,7 @@ from ..engine.random import RandomStream
 from ..engine.schema.bounds import Number, Share, Weight
 from ..engine.turns import alone, working
 from .diffusion import Condition, DiffusionPrior
+from .families.parts import index_of, variant_of
 from .registry import INPAINTERS, find_model
 from .sampling import ddim
 
@@ -139,21 +140,33 @@ class DiffusersInpainting(Inpainter):
 
         logging.disable_progress_bar()
         logging.set_verbosity_error()
+        more: dict[str, Any] = {}
+        if "safety_checker" in index_of(folder):
+            # It is not used, and what is downloaded has none.
+            more = {"safety_checker": None, "requires_safety_checker": False}
         try:
             self.pipeline: Any = AutoPipelineForInpainting.from_pretrained(
                 folder,
                 torch_dtype=torch.float32 if device == "cpu" else torch.float16,
                 use_safetensors=True,
+                variant=_variant(folder),
+                local_files_only=True,
+                **more,
             )
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:140]
             raise ModelError(
                 f"the inpainting model cannot be loaded ({reason})",
                 str(folder),
                 "Give a diffusers inpainting folder",
             ) from None
-        if getattr(self.pipeline, "safety_checker", None) is not None:
-            self.pipeline.safety_checker = None
+        if getattr(self.pipeline, "unet", None) is None:
+            raise ModelError(
+                f"is read as a {type(self.pipeline).__name__}, and inpainting models with a UNet "
+                "are read alone",
+                str(folder),
+                "Take one of Stable Diffusion 1, 2 or XL, or leave --inpainter out",
+            )
         self.pipeline.to(device)
         self.pipeline.set_progress_bar_config(disable=True)
         self.config, self.name = config, name or folder.name
@@ -191,6 +204,14 @@ class DiffusersInpainting(Inpainter):
             filled.float().cpu(), (edge, edge), mode="bilinear", align_corners=False, antialias=True
         )
         return out.permute(0, 2, 3, 1).clamp(0, 1)
+
+
+def _variant(folder: Path) -> str | None:
+    """The variant of the weights where a part of a pipeline has no plain ones. Raises
+    ModelError."""
+    parts = sorted(p for p in folder.iterdir() if (p / "config.json").is_file())
+    found = [variant_of(p) for p in parts if any(p.glob("*.safetensors"))]
+    return next((name for name in found if name), None)
 
 
 @working()

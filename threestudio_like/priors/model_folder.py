@@ -16,7 +16,7 @@ from ..engine.errors import ModelError
 from ..engine.schema.bounds import Count, OptionalSize, Positive
 from ..kernels.devices import fast_bfloat16, prefers_bfloat16
 from .diffusion import CameraProtocol, DiffusionPrior, Domain, PriorFacts, Untold
-from .families.records import SchedulerRecord
+from .families.records import SchedulerRecord, with_usual
 from .model_files import Axis, PriorRecord, read_json, record
 from .noise_schedule import PredictionType
 from .personal.choice import PersonalParts
@@ -192,10 +192,15 @@ def in_axes(maps: torch.Tensor, axes: Sequence[Axis]) -> torch.Tensor:
 def read_config(folder: Path, part: str, kind: type[R]) -> R:
     """What is needed of the configuration of a part of a model folder. Raises ModelError if it is
     missing or damaged."""
+    path = _config_in(folder, part)
+    return record(kind, read_json(path), path)
+
+
+def _config_in(folder: Path, part: str) -> Path:
     for name in ("config.json", "scheduler_config.json"):
         path = folder / part / name
         if path.is_file():
-            return record(kind, read_json(path), path)
+            return path
     raise ModelError(
         f'has no "{part}" with a configuration',
         str(folder),
@@ -276,7 +281,8 @@ def facts_of(
 
 def scheduler_of(folder: Path, config: DiffusersConfig) -> SchedulerRecord:
     """The scheduler's numbers with those that --load overrides."""
-    numbers = read_config(folder, "scheduler", SchedulerRecord)
+    path = _config_in(folder, "scheduler")
+    numbers = record(SchedulerRecord, with_usual(read_json(path)), path)
     changes: dict[str, Any] = {
         name: value
         for name, value in (

@@ -25,7 +25,7 @@ from typing import Any, Literal
 import torch
 
 from ..engine.errors import ModelError
-from .families.records import SchedulerRecord
+from .families.records import SchedulerRecord, with_usual
 from .model_files import record
 
 PredictionType = Literal["epsilon", "v_prediction", "sample", "flow"]
@@ -176,7 +176,7 @@ class NoiseSchedule:
     ) -> NoiseSchedule:
         """From a diffusers scheduler_config.json. Raises ModelError on a schedule that is not
         known, or numbers that make none."""
-        return NoiseSchedule.of(record(SchedulerRecord, config, path), str(path))
+        return NoiseSchedule.of(record(SchedulerRecord, with_usual(config), path), str(path))
 
     @staticmethod
     def of(
@@ -192,7 +192,8 @@ class NoiseSchedule:
         """
         kind = numbers.kind(where)
         if kind == "flow":
-            return NoiseSchedule.flow(numbers.num_train_timesteps, numbers.shift_for(tokens))
+            steps = numbers.num_train_timesteps
+            return NoiseSchedule.flow(steps, numbers.shift_for(tokens), scale=float(steps))
         if kind == "edm":
             return NoiseSchedule.edm(
                 numbers.sigma_min or 0.002,

@@ -114,7 +114,8 @@ class Flux2Prior(DiffusersPrior):
         many = 0.00016927 * tokens + 0.45666666
         few = 8.73809524e-05 * tokens + 1.89833333
         mu = many if tokens > 4300 else many + (many - few) / 190 * (STEPS - 200)
-        return NoiseSchedule.flow(self.scheduler.num_train_timesteps, math.exp(mu))
+        steps = self.scheduler.num_train_timesteps
+        return NoiseSchedule.flow(steps, math.exp(mu), scale=float(steps))
 
     def text_side(self, embeddings: EmbeddingStore) -> TextSide:
         """See `DiffusersPrior.text_side`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from ...engine.errors import ModelError, did_you_mean
 from ...engine.schema.bounds import Bounds, Number, Positive
@@ -35,6 +35,29 @@ FEW_STEPS = ("LCMScheduler", "TCDScheduler", "FlowMatchLCMScheduler")
 """Schedulers of models that were distilled to a few steps."""
 TRAILING = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler")
 """Schedulers that distilled models of the turbo kind are published with, spaced "trailing"."""
+_LEADING = ("DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "DDIMInverseScheduler")
+_NARROW = (
+    *("HeunDiscreteScheduler", "DPMSolverSDEScheduler"),
+    *("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"),
+)
+
+
+def with_usual(values: dict[str, Any]) -> dict[str, Any]:
+    """A scheduler's configuration with the numbers that its class in diffusers takes where it says
+    none. One without a class is of this project's own, and keeps the defaults of the record."""
+    name = values.get("_class_name")
+    if name not in BETAS:
+        return values
+    few = name in FEW_STEPS
+    start, end = (0.00085, 0.012) if few or name in _NARROW else (0.0001, 0.02)
+    usual = {
+        "beta_schedule": "scaled_linear" if few else "linear",
+        "beta_start": start,
+        "beta_end": end,
+        "timestep_spacing": "leading" if few or name in _LEADING else "linspace",
+        "set_alpha_to_one": name != "PNDMScheduler",
+    }
+    return {**usual, **values}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +76,8 @@ class SchedulerRecord:
     )
     timestep_spacing: Literal["", "linspace", "leading", "trailing"] = ""
     """The times at which a sampler evaluates: Lin et al. 2023, table 2."""
+    timestep_type: str = "discrete"
+    """What the network is told: "continuous" for the logarithm of the noise."""
     steps_offset: Annotated[int, Bounds(low=0, high=1000)] = 0
     set_alpha_to_one: bool = True
     shift: Positive = 1.0
@@ -72,6 +97,13 @@ class SchedulerRecord:
         """How the model's data was noised. Raises ModelError on a class that is not known."""
         name = self._class_name
         flows = self.use_flow_sigmas or self.prediction_type in ("flow", "flow_prediction")
+        if name in BETAS and self.timestep_type != "discrete":
+            raise ModelError(
+                f'its network is told "{self.timestep_type}" times (the logarithm of the noise), '
+                "which are not read with these schedulers",
+                where,
+                f"Models of that kind are read with {' or '.join(EDM)}",
+            )
         if name in FLOW or (name in BETAS and flows):
             return "flow"
         if name in EDM:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,20 @@ LAYOUTS = (
         mirrors=("stabilityai/stable-diffusion-3-medium-diffusers",),
     ),
     Layout(
-        name="FLUX.1",
+        name="FLUX.1 dev",
+        key=f"{_UNET}.guidance_in.in_layer.weight",
+        pipeline="FluxPipeline",
+        mirrors=("black-forest-labs/FLUX.1-dev",),
+    ),
+    Layout(
+        name="FLUX.1 schnell",
         key=f"{_UNET}.double_blocks.0.img_attn.qkv.weight",
         pipeline="FluxPipeline",
-        mirrors=("black-forest-labs/FLUX.1-schnell", "black-forest-labs/FLUX.1-dev"),
+        mirrors=("black-forest-labs/FLUX.1-schnell",),
     ),
 )
-"""In the order in which they are asked for: SDXL has tensors that Stable Diffusion 1 has too."""
+"""In the order in which they are asked for: SDXL has tensors that Stable Diffusion 1 has too, and
+FLUX.1 dev all of schnell's."""
 
 
 def layout_of(path: Path) -> Layout:
@@ -133,7 +141,8 @@ def as_folder(path: Path, chosen: Path | None = None) -> Path:
         ModelError: the file is no whole model, or the configurations are missing or do not fit.
         OutputError: the cache cannot be written; XDG_CACHE_HOME sets another.
     """
-    path = path.resolve()
+    # A file of the hub's cache is a link, and what it leads to has no suffix.
+    path = path.absolute()
     layout = layout_of(path)
     donor = donor_of(layout, chosen)
     state = path.stat()
@@ -143,6 +152,7 @@ def as_folder(path: Path, chosen: Path | None = None) -> Path:
     if (target / WHOLE).is_file():
         return target
     pipeline = _converted(path, layout, donor)
+    _check_whole(pipeline, path, layout, donor)
     # What a killed conversion left there is this one's own, and gives way.
     with new_folder(target, force=True) as made:
         pipeline.save_pretrained(made)
@@ -181,6 +191,30 @@ def _converted(path: Path, layout: Layout, donor: Path) -> Any:
             str(path),
             "Give those of its own family: --load.tokenizer FOLDER",
         ) from None
+
+
+def _check_whole(pipeline: Any, path: Path, layout: Layout, donor: Path) -> None:
+    """Raise ModelError where the configurations are of another denoiser than the file's: the
+    library leaves out what they do not ask for, as FLUX.1 dev's guidance by schnell's."""
+    denoiser = getattr(pipeline, "transformer", None) or pipeline.unet
+    made = sum(value.numel() for value in denoiser.state_dict().values())
+    shapes = {k: v for k, v in shapes_in([path]).items() if k.startswith(f"{_UNET}.")}
+    held = sum(math.prod(shape) for shape in shapes.values())
+    if held == made:
+        return
+    scaled = next((k for k in shapes if k.endswith((".scale_weight", ".weight_scale"))), None)
+    if scaled is not None:
+        raise ModelError(
+            f'its weights are scaled ("{scaled}"), as quantised files have it',
+            str(path),
+            "Take the file in float32, float16 or bfloat16",
+        )
+    raise ModelError(
+        f"holds a denoiser of {held:,} numbers, and the configurations of {donor} are of one of "
+        f"{made:,}: they are of another {layout.name}",
+        str(path),
+        f"Give those of its own model: --load.tokenizer FOLDER ({' or '.join(layout.mirrors)})",
+    )
 
 
 def _correct(folder: Path, path: Path) -> None:

@@ -14,9 +14,10 @@ from ...engine.output import new_folder, write_file
 from ...engine.places import cache_folder
 from ...engine.turns import alone
 from ..families.autoencoder import KINDS, latents_of_kind
-from ..families.parts import PICKLES, check_class, shapes_in
+from ..families.parts import PICKLES, check_class, shapes_in, weight_files
 from ..families.records import AutoencoderRecord
 from ..hub import pickle_advice
+from ..model_files import read_json
 from ..model_folder import read_config
 
 WHOLE = "converted.json"
@@ -45,7 +46,8 @@ def chosen_autoencoder(
 
 def autoencoder_folder(chosen: Path, model: Path) -> Path:
     """The folder of an autoencoder that a user names: the folder itself, the "vae" of a model's
-    folder, that of a file with its config.json beside it, or what a single file was turned into.
+    folder, that of a file which its config.json is read with, or what a single file was turned
+    into: by the config.json of an autoencoder beside it, or else by that of the model.
 
     Args:
         chosen: what the user named. model: the folder of the model that it is for.
@@ -61,9 +63,7 @@ def autoencoder_folder(chosen: Path, model: Path) -> Path:
             pickle_advice(chosen),
         )
     if chosen.is_file():
-        if (chosen.parent / "config.json").is_file():
-            return chosen.parent
-        return _of_file(chosen.resolve(), model)
+        return _named_file(chosen.absolute(), model)
     for folder in (chosen, chosen / "vae"):
         if (folder / "config.json").is_file():
             return folder
@@ -71,8 +71,31 @@ def autoencoder_folder(chosen: Path, model: Path) -> Path:
     raise ModelError(what, where, "Give the folder or the .safetensors file of an autoencoder")
 
 
+def _named_file(path: Path, model: Path) -> Path:
+    beside, kind = path.parent, ""
+    if (beside / "config.json").is_file():
+        kind = str(read_json(beside / "config.json").get("_class_name", ""))
+    if kind not in KINDS:
+        return _of_file(path, model / "vae")
+    try:
+        own = weight_files(beside)
+    except ModelError:
+        own = []
+    if path in own:
+        return beside
+    if kind != "AutoencoderKL":
+        raise ModelError(
+            f"is no file that the config.json beside it is read with ({kind})",
+            str(path),
+            "Put it into a folder of its own, with config.json, as diffusion_pytorch_model"
+            ".safetensors",
+        )
+    return _of_file(path, beside)
+
+
 @alone()
-def _of_file(path: Path, model: Path) -> Path:
+def _of_file(path: Path, config: Path) -> Path:
+    """The folder that a single file is turned into, by the config.json in a folder."""
     keys = shapes_in([path])
     if not any(k.startswith(("encoder.", "first_stage_model.encoder.")) for k in keys):
         first = min(keys, default="nothing")
@@ -80,7 +103,7 @@ def _of_file(path: Path, model: Path) -> Path:
             f'is no autoencoder (its first tensor: "{first}")', str(path), "Give one for --vae"
         )
     state = path.stat()
-    said = f"{path} {state.st_size} {state.st_mtime_ns} {(model / 'vae').resolve()}"
+    said = f"{path} {state.st_size} {state.st_mtime_ns} {config.resolve()}"
     name = f"vae-{path.stem[:60]}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
     target = cache_folder() / "converted" / name
     if (target / WHOLE).is_file():
@@ -92,8 +115,7 @@ def _of_file(path: Path, model: Path) -> Path:
     try:
         made: Any = AutoencoderKL.from_single_file(
             str(path),
-            config=str(model.resolve()),
-            subfolder="vae",
+            config=str(config.resolve()),
             local_files_only=True,
             torch_dtype=torch.float32,
         )

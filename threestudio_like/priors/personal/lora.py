@@ -21,7 +21,7 @@ from ...engine.turns import alone
 from ..families.parts import shapes_in, weight_files
 from ..model_files import read_json
 from .change import change_of
-from .files import TensorFile, read_tensors
+from .files import AGAIN, TensorFile, read_tensors
 from .from_hub import LORA_NAMES, LORA_SETTINGS, lora_path
 from .names import DENOISER, spellings, split_key
 
@@ -36,6 +36,8 @@ CONVERSIONS = {
     "SanaTransformer2DModel": "SanaLoraLoaderMixin",
 }
 """What of diffusers knows other libraries' names of a transformer's layers."""
+NUMBERED = {"FluxTransformer2DModel": {"text_encoder_3": "text_encoder_2"}}
+"""Text encoders that kohya's scripts number otherwise: FLUX's T5 as Stable Diffusion 3's."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def read_lora(path: Path, factor: float, targets: Targets) -> Lora:
     path = _file_in(lora_path(path))
     file = read_tensors(path, "a LoRA")
     grouped, strangers = _grouped(file, targets)
+    converted = None
     if _misses(grouped, targets):
         converted = _converted(file, targets)
         if converted is not None:
@@ -126,7 +129,7 @@ def read_lora(path: Path, factor: float, targets: Targets) -> Lora:
             f"{len(lost)} of the {len(file.tensors)} tensors of the LoRA {path.name} fit nothing "
             f"in this model and are left out (the first: {lost[0]})"
         )
-    scales, said = _scales(file, layers)
+    scales, said = _scales(file, layers, folded=converted is not None)
     made = Lora(path, factor, layers, scales, (*notes, *said))
     for part, inside in layers.items():
         if part != DENOISER:
@@ -159,6 +162,7 @@ def _grouped(file: TensorFile, targets: Targets) -> tuple[Grouped, list[str]]:
             strangers.append(key)
             continue
         network, layer, role = found
+        network = NUMBERED.get(targets.kind, {}).get(network, network)
         if network == DENOISER and layer.startswith(("text_model", "te1_text", "te2_text")):
             # LyCORIS names all networks alike.
             network = "text_encoder_2" if layer.startswith("te2_") else "text_encoder"
@@ -186,8 +190,9 @@ def _misses(grouped: Grouped, targets: Targets) -> bool:
 
 @alone()
 def _converted(file: TensorFile, targets: Targets) -> TensorFile | None:
-    """The file in diffusers' names by its own conversion; None where that knows nothing of it.
-    Raises ModelError where the conversion would lose DoRA's scales."""
+    """The file with its denoiser's layers in diffusers' names by its own conversion; None where
+    that knows nothing of it. Tensors of text encoders are understood as they are: the conversion
+    leaves out T5's without a word. Raises ModelError where it would lose DoRA's scales."""
     name = CONVERSIONS.get(targets.kind)
     if name is None:
         return None
@@ -199,13 +204,20 @@ def _converted(file: TensorFile, targets: Targets) -> TensorFile | None:
             str(file.path),
             "Convert it to diffusers' names",
         )
+    kept = {k: v for k, v in file.tensors.items() if _of_text(k)}
+    others = {k: v for k, v in file.tensors.items() if k not in kept}
     try:
-        told = getattr(lora_pipeline, name).lora_state_dict(dict(file.tensors))
+        told = getattr(lora_pipeline, name).lora_state_dict(others)
     except Exception:
         # What it raises on files of other families is of no use to the user.
         return None
     tensors = told[0] if isinstance(told, tuple) else told
-    return TensorFile(file.path, dict(tensors), file.metadata)
+    return TensorFile(file.path, {**tensors, **kept}, file.metadata)
+
+
+def _of_text(key: str) -> bool:
+    """Whether a tensor is named as one of a text encoder."""
+    return (split_key(key) or ("",))[0].startswith("text_encoder")
 
 
 def _fitted(grouped: Grouped, targets: Targets) -> tuple[dict[str, Layers], list[str]]:
@@ -277,12 +289,23 @@ def _looks_like(file: TensorFile) -> str:
     return ""
 
 
-def _scales(file: TensorFile, layers: dict[str, Layers]) -> tuple[dict[str, float], list[str]]:
+def _scales(
+    file: TensorFile, layers: dict[str, Layers], folded: bool
+) -> tuple[dict[str, float], list[str]]:
     """alpha over the rank by "network layer", where it is said beside the tensors: in the text of
-    the file (diffusers) or in adapter_config.json (peft). Raises ModelError."""
+    the file (diffusers) or in adapter_config.json (peft).
+
+    Args:
+        folded: whether a conversion has multiplied the denoiser's tensors by the file's alphas.
+
+    Raises:
+        ModelError: the settings say no numbers.
+    """
     settings = file.settings("lora_adapter_metadata")
     beside = file.path.parent / LORA_SETTINGS
-    if file.path.name == "adapter_model.safetensors" and beside.is_file():
+    # peft's name for the file that they are of; one that was renamed is the only one there.
+    alone_there = len(list(file.path.parent.glob("*.safetensors"))) == 1
+    if beside.is_file() and (file.path.name == LORA_NAMES[1] or alone_there):
         settings = {f"unet.{k}": v for k, v in read_json(beside).items()}
     scales: dict[str, float] = {}
     for network, inside in layers.items():
@@ -304,6 +327,7 @@ def _scales(file: TensorFile, layers: dict[str, Layers]) -> tuple[dict[str, floa
         for network, inside in layers.items()
         for layer, parts in inside.items()
         if "alpha" not in parts and f"{network} {layer}" not in scales
+        if not (folded and network == DENOISER)
     ]
     by_kohya = any("lora_down" in key for key in file.tensors)
     note = f"the LoRA {file.path.name} has no alpha for {len(bare)} layers: their rank is taken"
@@ -317,16 +341,32 @@ def _scale(
     alpha: Any,
     where: str,
 ) -> float:
-    patterns = settings.get("alpha_pattern") or {}
-    for pattern, value in patterns.items():
-        if layer == pattern or layer.endswith(f".{pattern}"):
-            alpha = value
+    alpha = _by_pattern(settings, "alpha_pattern", layer, alpha, where)
     first = next((parts[r] for r in ("down", "w1_b") if r in parts), None)
-    rank = settings.get("r") if first is None else first.shape[0]
+    rank = settings.get("r")
+    rank = _by_pattern(settings, "rank_pattern", layer, rank, where)
+    rank = rank if first is None else first.shape[0]
     numbers = (int, float)
     if not isinstance(alpha, numbers) or not isinstance(rank, numbers) or not rank:
         raise ModelError(f"its settings say an alpha of {alpha} and a rank of {rank}", where)
     return float(alpha) / (math.sqrt(rank) if settings.get("use_rslora") else rank)
+
+
+def _by_pattern(settings: Mapping[str, Any], name: str, layer: str, usual: Any, where: str) -> Any:
+    """A layer's value among those of a file's patterns, as peft reads them: the first expression
+    that the layer's name ends in. Earlier versions of transformers had CLIP's layers below
+    "text_model", and files of them name them so. Raises ModelError on what is no pattern."""
+    patterns = settings.get(name) or {}
+    if not isinstance(patterns, dict):
+        raise ModelError(f'its "{name}" is no table', where, AGAIN)
+    for pattern, value in patterns.items():
+        try:
+            form = re.compile(rf"(?:.*\.)?(?:{pattern})")
+        except re.error:
+            raise ModelError(f'its "{name}" has a "{pattern}" that says nothing', where) from None
+        if form.fullmatch(layer) or form.fullmatch(f"text_model.{layer}"):
+            return value
+    return usual
 
 
 def add_loras(loras: Sequence[Lora], network: Any, name: str = DENOISER) -> None:

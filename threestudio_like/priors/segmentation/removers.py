@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 
 from ...engine.errors import ModelError
 from ...engine.turns import alone
 from ..model_files import read_json
+from ..pretrained import AGAIN, picture_facts, read_network
 from .prompts import Prompts, PromptSegmenter
 from .segmenter import Segmenter
 
@@ -71,25 +71,16 @@ class TransformersRemover(Segmenter):
         config = read_config(folder)
         kind = remover_kind(config, folder)
         import transformers
-        from transformers.utils import logging
 
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()
         self.name = name or folder.name
         self.matting = kind.endswith("ForImageMatting")
+        what = "the background remover"
+        self.model: Any = read_network(getattr(transformers, kind), folder, what)
         try:
-            self.model: Any = getattr(transformers, kind).from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
-            )
             self.processor: Any = _processor(folder)
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-            raise ModelError(
-                f"the background remover cannot be loaded ({reason})",
-                str(folder),
-                "Download it again",
-            ) from None
-        self.model.eval().requires_grad_(False)
+            raise ModelError(f"{what} cannot be loaded ({reason})", str(folder), AGAIN) from None
         self.behind = None if self.matting else background_label(self.model.config, folder)
 
     @torch.no_grad()
@@ -114,7 +105,7 @@ def _processor(folder: Path) -> Any:
     """The library's own preparation of pictures; without torchvision where that is missing."""
     import transformers
 
-    facts = read_json(folder / "preprocessor_config.json")
+    facts = picture_facts(folder)
     name = str(facts.get("image_processor_type", "")).removesuffix("Fast").removesuffix("Pil")
     if importlib.util.find_spec("torchvision") is None:
         plain = getattr(transformers, f"{name}Pil", None)

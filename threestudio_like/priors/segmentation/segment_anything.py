@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 
 from ...engine.errors import ModelError
 from ...engine.places import user_path
 from ...engine.turns import alone, working
 from ..model_files import read_json
+from ..pretrained import picture_range, read_network
 from ..registry import EMBEDDED, SEGMENTERS, embedded_folder, find_model
 from .prompts import Masks, Prompts, PromptSegmenter
 
@@ -63,26 +63,15 @@ class TransformersSam(PromptSegmenter):
             )
         kind = read_json(folder / "config.json").get("model_type")
         import transformers
-        from transformers.utils import logging
 
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()
         if kind not in MODEL_CLASSES:
             raise ModelError(
                 f'is a "{kind}", no Segment Anything model',
                 str(folder),
                 "Give a SAM or SAM 2 model",
             )
-        try:
-            self.model: Any = getattr(transformers, MODEL_CLASSES[kind]).from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-            raise ModelError(
-                f"the segmenter cannot be loaded ({reason})", str(folder), "Download it again"
-            ) from None
-        self.model.eval().requires_grad_(False)
+        reader = getattr(transformers, MODEL_CLASSES[kind])
+        self.model: Any = read_network(reader, folder, "the segmenter")
         self.name = name or folder.name
         # The first Segment Anything keeps the aspect ratio and pads below and to the right, and the
         # second stretches the picture.
@@ -93,10 +82,7 @@ class TransformersSam(PromptSegmenter):
             or self.model.config.prompt_encoder_config.image_size
         )
         self.size = int(size[0] if isinstance(size, (list, tuple)) else size)
-        path = folder / "preprocessor_config.json"
-        facts = read_json(path) if path.is_file() else {}
-        self._mean = torch.tensor(facts.get("image_mean", [0.485, 0.456, 0.406]))
-        self._deviation = torch.tensor(facts.get("image_std", [0.229, 0.224, 0.225]))
+        self._mean, self._deviation = picture_range(folder)
 
     def _fit(self, height: int, width: int) -> tuple[int, int]:
         if self.stretched:

@@ -14,8 +14,8 @@ import torch
 from ...engine.errors import ModelError
 from ...engine.turns import alone
 from ...priors.framing import cut
-from ...priors.model_files import read_json
 from ...priors.networks.contrastive import BACKGROUND, Contrastive
+from ...priors.pretrained import picture_edge, picture_range, read_network
 from ...priors.registry import embedded_folder, find_model
 from ...toybox.editions import edition_of
 from .fit import calibration
@@ -73,40 +73,36 @@ def guess_caption(photo: Photo, folder: Path | None = None) -> Caption:
 
 
 @lru_cache(maxsize=1)
-def load_captioner(name: str) -> tuple[Any, Any, dict[str, Any]]:
-    """A captioner of transformers (BLIP and its like), its tokenizer and how it wants pictures: a
-    folder or a hub id. Raises ModelError."""
+def load_captioner(name: str) -> tuple[Any, Any, int, tuple[torch.Tensor, torch.Tensor]]:
+    """A captioner of transformers (BLIP and its like), its tokenizer, the edge of the pictures that
+    it wants, and what is taken from them and divides them: a folder or a hub id. Raises
+    ModelError."""
     folder = find_model(name, {}, "--captioner", file="config.json")
+    remedy = "Give a folder of a transformers captioner such as BLIP, or say --prompt"
+    with alone():
+        from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+    model: Any = read_network(AutoModelForImageTextToText, folder, "the captioner", remedy)
     try:
         with alone():
-            from transformers import AutoModelForImageTextToText, AutoTokenizer
-
-            model: Any = AutoModelForImageTextToText.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True
-            )
             tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        facts = read_json(folder / "preprocessor_config.json")
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise ModelError(
-            f"the captioner cannot be loaded ({reason})",
-            str(folder),
-            "Give a folder of a transformers captioner such as BLIP, or say --prompt",
+            f"the captioner cannot be loaded ({reason})", str(folder), remedy
         ) from None
-    return model.eval().requires_grad_(False), tokenizer, facts
+    half = (0.5, 0.5, 0.5)
+    return model, tokenizer, picture_edge(folder), picture_range(folder, half, half)
 
 
 @torch.no_grad()
 def describe_picture(name: str, photo: Photo) -> str:
     """What a captioner says of the object of a picture, before white. Raises ModelError."""
-    model, tokenizer, facts = load_captioner(name)
-    size = facts.get("size", 224)
-    edge = int(size if isinstance(size, int) else size.get("height") or size["shortest_edge"])
+    model, tokenizer, edge, ranges = load_captioner(name)
     x = torch.from_numpy(np.ascontiguousarray(photo.pixels)).permute(2, 0, 1)[None]
     rgba = cut(torch.cat([x[:, :3] * x[:, 3:], x[:, 3:]], 1), [photo.similarity], edge)
     shown = rgba[:, :3] + 1 - rgba[:, 3:]
-    mean = torch.tensor(facts.get("image_mean", [0.5, 0.5, 0.5])).view(1, 3, 1, 1)
-    deviation = torch.tensor(facts.get("image_std", [0.5, 0.5, 0.5])).view(1, 3, 1, 1)
+    mean, deviation = (v.view(1, 3, 1, 1) for v in ranges)
     try:
         ids = model.generate(
             pixel_values=(shown - mean) / deviation, max_new_tokens=LONGEST, do_sample=False
