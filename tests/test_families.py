@@ -326,3 +326,33 @@ def test_noise_is_the_librarys(name, twins):
             values = {k: scheduler.config[k] for k in names if k in scheduler.config}
             theirs = DDPMScheduler(**values).add_noise(clean, noise, torch.tensor([t]))
         torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-5)
+
+
+TRIED = ("sd", "lcm", "sdxl", "playground-2.5", "sd3", "flux-dev", "flux-schnell", "flux2")
+TRIED = (*TRIED, "pixart-sigma", "sana", "deepfloyd-if")
+IDLE: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "zero_empty": (True, ("sdxl", "playground-2.5")),
+    "text_layers": ((1, 2), ("flux2",)),
+    "text_length": (
+        24,
+        ("sd3", "flux-dev", "flux-schnell", "flux2", "pixart-sigma", "sana", "deepfloyd-if"),
+    ),
+    "pose": ("zero123", ()),
+    "shift": (2.0, ("sd3", "flux-dev", "flux-schnell", "flux2", "sana")),
+    "beta_start": (0.001, ("sd", "lcm", "sdxl", "pixart-sigma", "deepfloyd-if")),
+    "embedded_guidance": (3.0, ("lcm", "flux-dev", "flux2")),
+    "latent_scale": (0.5, tuple(name for name in TRIED if name != "deepfloyd-if")),
+    "tokenizer": (Path("nowhere"), ()),
+}
+"""Options of loading: a value, and the twins for which it counts."""
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_options_that_change_nothing_are_said(name, twins):
+    given = DiffusersConfig(dtype="float32", **{k: v for k, (v, _) in IDLE.items()})
+    folder = twins(name)[0].folder
+    said = "\n".join(load_folder(folder, given, name).facts.notes)
+    for option, (_, families) in IDLE.items():
+        assert (f"--load.{option} changes nothing" in said) == (name not in families), option
+    plain = load_folder(folder, DiffusersConfig(dtype="float32"), name)
+    assert not [note for note in plain.facts.notes if "changes nothing" in note]

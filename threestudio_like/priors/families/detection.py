@@ -309,20 +309,56 @@ def load_folder(
 ) -> DiffusersPrior:
     """The prior of a model folder, or of a single file, by the adapter of its family; arguments and
     errors as of `DiffusersPrior`."""
-    if folder.is_file():
+    single = folder.is_file()
+    if single:
         folder = as_folder(folder, config.tokenizer)
     family = detect(folder)
     if config.view_adapter is None:
         prior = FAMILIES[family].adapter()(folder, config, name, embeddings)
         if config.control:
             attach(prior, family)
-        return prior
-    if family != "sdxl":
+    elif family != "sdxl":
         raise ModelError(
             f"is a model of {FAMILIES[family].name}, and MV-Adapter's is Stable Diffusion XL",
             str(folder),
             "Leave --load.view_adapter out",
         )
-    from .views.mv_adapter import MVAdapterPrior
+    else:
+        from .views.mv_adapter import MVAdapterPrior
 
-    return MVAdapterPrior(folder, config, name, embeddings)
+        prior = MVAdapterPrior(folder, config, name, embeddings)
+    prior.facts.notes = (*prior.facts.notes, *_idle(prior, config, family, single))
+    return prior
+
+
+_OF_BETAS = ("beta_schedule", "beta_start", "beta_end")
+_READ_BY: dict[str, tuple[str, ...]] = {
+    "zero_empty": ("sdxl",),
+    "text_layers": ("flux2",),
+    "text_length": ("if", "sd3", "flux", "flux2", "qwen-image", "z-image", "pixart", "sana"),
+    "pose": ("zero123",),
+}
+"""Options of loading that some families read alone."""
+
+
+def _idle(prior: DiffusersPrior, config: DiffusersConfig, family: str, single: bool) -> list[str]:
+    """Notes on options of loading (--load.…) that change nothing for a model."""
+    noise = prior.scheduler.kind(str(prior.folder / "scheduler" / "scheduler_config.json"))
+    why = {name: f"{FAMILIES[family].name} has none" for name in _READ_BY}
+    why |= dict.fromkeys(_OF_BETAS, "the model's noise does not go by betas")
+    why["shift"] = "the model's noise is no flow's"
+    why["embedded_guidance"] = "the denoiser has no guidance embedding"
+    why["tokenizer"] = "the model is a folder, which has its own"
+    why |= dict.fromkeys(("latent_scale", "latent_shift"), "the model has no autoencoder")
+    counts = {name: family in families for name, families in _READ_BY.items()}
+    counts |= dict.fromkeys(_OF_BETAS, noise == "betas")
+    counts["shift"] = noise == "flow"
+    counts["embedded_guidance"] = prior.style() == "embedded"
+    counts["tokenizer"] = single
+    counts |= dict.fromkeys(("latent_scale", "latent_shift"), not prior.pixels)
+    plain = DiffusersConfig()
+    return [
+        f"--load.{name} changes nothing: {why[name]}"
+        for name, counted in counts.items()
+        if not counted and getattr(config, name) != getattr(plain, name)
+    ]
