@@ -76,6 +76,21 @@ def test_what_is_refused(tmp_path, text, says):
         Asset.load(saved(tmp_path, text))
 
 
+def test_a_normal_without_a_direction_is_made_anew_alone(tmp_path):
+    rows = "0 0.6 0.8 0 0.6 0.8 0 0 0 0 0.6 0.8"
+    source = f"""<source id="c"><float_array id="cc" count="12">{rows}</float_array>
+<technique_common><accessor source="#cc" count="4" stride="3"><param name="X" type="float"/>
+<param name="Y" type="float"/><param name="Z" type="float"/></accessor></technique_common></source>
+<vertices id="v">"""
+    given = '<input semantic="NORMAL" source="#c" offset="0"/><vcount>'
+    text = DAE.replace('<vertices id="v">', source).replace("<vcount>", given)
+    asset = Asset.load(saved(tmp_path, text))
+    expected = np.float32([(0, 0.8, -0.6), (0, 0.8, -0.6), (0, 1, 0), (0, 0.8, -0.6)])
+    order = np.lexsort(asset.mesh.uv.T)[[0, 1, 3, 2]]
+    np.testing.assert_allclose(asset.mesh.normals[order], expected, atol=1e-6)
+    assert asset.notes[-1] == 'normals of "floor" without a direction are made anew: 1'
+
+
 def test_byte_order_marks(tmp_path):
     plain = Asset.load(saved(tmp_path))
     for data in (DAE.encode("utf-8-sig"), DAE.replace("\n", "\r\n").encode("utf-8-sig")):

@@ -26,15 +26,13 @@ class Polygons(NamedTuple):
     symbol: str
 
     def turned(self, linear: np.ndarray) -> np.ndarray | None:
-        """The normals after a linear map (3, 3)."""
+        """The normals after a linear map (3, 3), zero where they have no direction."""
         if self.normals is None or abs(np.linalg.det(linear)) < 1e-30:
             return None
         with np.errstate(all="ignore"):
             turned = self.normals.astype(np.float64) @ np.linalg.inv(linear)
             length = np.linalg.norm(turned, axis=1, keepdims=True)
-        if not (length > 1e-12).all():
-            return None
-        return (turned / length).astype(np.float32)
+            return np.where(length > 1e-12, turned / length, 0).astype(np.float32)
 
 
 class Surfaces:

@@ -200,10 +200,10 @@ def _spread(
 
 
 def _turned(normals: np.ndarray, linear: np.ndarray) -> np.ndarray | None:
-    """Normals after a linear map (3, 3), of length 1."""
+    """Normals after a linear map (3, 3), of length 1; those without a direction are zero."""
     if abs(np.linalg.det(linear)) < 1e-30:
         return None
     with np.errstate(all="ignore"):
         turned = normals.astype(np.float64) @ np.linalg.inv(linear)
         length = np.linalg.norm(turned, axis=1, keepdims=True)
-        return (turned / length).astype(np.float32) if (length > 1e-12).all() else None
+        return np.where(length > 1e-12, turned / length, 0).astype(np.float32)
