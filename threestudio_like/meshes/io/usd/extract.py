@@ -240,6 +240,9 @@ class _Extraction:
         self._keep(key, "counts", counts)
         self._keep(key, "corners", corners)
         self._keep(key, "points", points)
+        holes = _array(mesh.GetHoleIndicesAttr().Get(self.time), np.int64)
+        if len(holes):
+            self._keep(key, "holes", holes)
         api = UsdGeom.PrimvarsAPI(prim)
         normals = api.FindPrimvarWithInheritance("normals")
         if normals and normals.HasValue():

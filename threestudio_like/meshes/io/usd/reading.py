@@ -154,13 +154,14 @@ def _parts(
     name = line_name(row["name"], "mesh")
     groups = arrays.get(f"{key}_groups")
     chosen = np.zeros(len(mesh.faces), np.int64) if groups is None else groups[owner]
+    holes = np.isin(owner, arrays.get(f"{key}_holes", ()))
     out = []
-    numbers = np.unique(chosen).tolist()
+    numbers = np.unique(chosen[~holes]).tolist()
     for number in numbers:
-        part, place = mesh, points
-        if len(numbers) > 1:
-            kept = np.unique(mesh.faces[chosen == number])
-            part, place = mesh.keep_faces(chosen == number), points[kept]
+        part, place, mine = mesh, points, (chosen == number) & ~holes
+        if not mine.all():
+            kept = np.unique(mesh.faces[mine])
+            part, place = mesh.keep_faces(mine), points[kept]
         if len(part.faces):
             part = materials.onto(part, row["groups"][number], row["double_sided"])
             part.part = name if len(numbers) > 1 else ""
