@@ -9,6 +9,7 @@ from pxr import Sdf, Usd, UsdGeom, UsdShade
 
 from threestudio_like.meshes import Asset
 from threestudio_like.meshes.io.images import encode_png
+from threestudio_like.meshes.io.usd.writing import package
 
 TYPES = Sdf.ValueTypeNames
 KINDS = {"diffuseColor": TYPES.Color3f, "useSpecularWorkflow": TYPES.Int}
@@ -183,3 +184,22 @@ def test_holes_are_no_faces(tmp_path, grouped):
     asset = Asset.load(tmp_path / "a.usda")
     assert [(len(m.faces), len(m.vertices)) for m in asset.meshes.values()] == [(1, 3)]
     assert asset.mesh.vertices.tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0]]
+
+
+@pytest.mark.parametrize("marks", [(), ("a.usda",), ("part.usd",), ("a.usda", "part.usd")])
+def test_byte_order_marks_within_a_package(pictures, marks):
+    """Of the first text and of one that it names; the pictures are found all the same."""
+    dressed(pictures, maps={"diffuseColor": ("grey", "rgb")})
+    head = '#usda 1.0\n(\n    upAxis = "Y"\n    metersPerUnit = 1\n'
+    texts = {
+        "a.usda": f"{head}    subLayers = [@./part.usd@]\n)\n",
+        "part.usd": (pictures / "a.usda").read_text(),
+    }
+    mark = b"\xef\xbb\xbf"
+    files = {name: mark * (name in marks) + text.encode() for name, text in texts.items()}
+    files["grey.png"] = (pictures / "grey.png").read_bytes()
+    (pictures / "in").mkdir()
+    (pictures / "in" / "a.usdz").write_bytes(package(files))
+    asset = Asset.load(pictures / "in" / "a.usdz")
+    assert asset.notes == []
+    assert np.unique(asset.mesh.texture.reshape(-1, 3), axis=0).tolist() == [[100, 150, 200]]
