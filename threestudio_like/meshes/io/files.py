@@ -255,7 +255,9 @@ def _mend_shading(name: str, mesh: Mesh) -> list[str]:
         if lost[used].all():
             mesh.normals = None
         elif lost.any():
-            mesh.normals = np.where(lost[:, None], mesh.with_normals().normals, mesh.normals)
+            made = mesh.with_normals().normals
+            assert made is not None
+            mesh.normals = np.where(lost[:, None], made, mesh.normals)
     if mesh.colours is not None and not np.isfinite(mesh.colours).all():
         lost = ~np.isfinite(mesh.colours).all(1)
         becomes = "left out" if lost[used].all() else "white"
