@@ -12,7 +12,7 @@ import trimesh
 from threestudio_like.meshes import Asset
 from threestudio_like.meshes.fitting import fitted
 
-from .gltf_files import Glb, cart, featured, gltf_of, primitive
+from .gltf_files import Glb, box, cart, checks, featured, gltf_of, primitive
 from .gltf_rules import broken_rules
 from .test_gltf_animations import animate
 
@@ -164,3 +164,116 @@ def test_instances_with_hard_edges_go_on_sharing_their_mesh(tmp_path, scale):
     path = small.save(tmp_path / "out.glb")
     assert len(gltf_of(path.read_bytes())[0]["meshes"]) == 1
     assert all(facing(mesh) > 0.99 for mesh in Asset.load(path).meshes.values())
+
+
+def with_matrices(size: int, kind: str, strided: bool) -> tuple[Glb, np.ndarray]:
+    """The cart with a matrix for each vertex of its body, whose columns begin at multiples of four
+    bytes, and those matrices as rows."""
+    glb = cart()
+    rows = (np.arange(24 * size * size) % 120).reshape(24, size, size).astype(kind)
+    column = -(-size * rows.itemsize // 4) * 4 // rows.itemsize
+    gapped = np.full((24, size, column), 77, kind)
+    gapped[..., :size] = rows
+    code = {"f4": 5126, "u2": 5123, "u1": 5121, "i1": 5120}[rows.dtype.str[1:]]
+    # The gap behind the last is not needed.
+    data = gapped.tobytes()[: -(column - size) * rows.itemsize or None]
+    stride = {"byteStride": gapped[0].nbytes} if strided else {}
+    row = {"bufferView": glb.view(data, **stride), "componentType": code, "count": 24}
+    number = glb.add("accessors", {**row, "type": f"MAT{size}"})
+    glb.document["meshes"][0]["primitives"][0]["attributes"]["_FRAME"] = number
+    return glb, rows.reshape(24, -1)
+
+
+@pytest.mark.parametrize("strided", [True, False])
+@pytest.mark.parametrize("kind", ["<f4", "<u2", "<u1", "<i1"])
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_matrices_of_vertices_follow_them(tmp_path, size, kind, strided):
+    glb, rows = with_matrices(size, kind, strided)
+    (tmp_path / "a.glb").write_bytes(glb.data())
+    asset = Asset.load(tmp_path / "a.glb")
+    asset.save(tmp_path / "same.glb")
+    body = asset.meshes["body"]
+    asset.meshes["body"] = body.keep_faces(np.arange(len(body.faces)) >= 4)
+    again = Asset.load(asset.save(tmp_path / "b.glb"))
+    file = again.source.file
+    attributes = file.document["meshes"][0]["primitives"][0]["attributes"]
+    assert file.document["accessors"][attributes["_FRAME"]]["type"] == f"MAT{size}"
+    np.testing.assert_array_equal(file.raw(attributes["_FRAME"]), rows[8:])
+    assert again.meshes["load"].normals.shape == asset.meshes["load"].normals.shape
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_instances_may_have_numbers_of_a_programs_own_alone(tmp_path, own):
+    glb = cart()
+    table = {"_ID": glb.accessor(np.arange(3.0))}
+    if not own:
+        table["TRANSLATION"] = glb.accessor([[0, 0, 1], [0, 0, 2], [0, 0, 3]])
+    glb.document["nodes"][0]["extensions"] = {"EXT_mesh_gpu_instancing": {"attributes": table}}
+    glb.use("EXT_mesh_gpu_instancing")
+    (tmp_path / "a.glb").write_bytes(glb.data())
+    asset = Asset.load(tmp_path / "a.glb")
+    assert sum(name.startswith("load") for name in asset.meshes) == 3
+    again = Asset.load(asset.save(tmp_path / "b.glb"))
+    for name, mesh in asset.meshes.items():
+        np.testing.assert_allclose(again.meshes[name].vertices, mesh.vertices, atol=1e-6)
+
+
+def painted_with(**maps: dict) -> Glb:
+    """A box whose material has textures as its maps."""
+    glb = Glb()
+    for row in maps.values():
+        glb.add("textures", row)
+    infos = {name: {"index": number} for number, name in enumerate(maps)}
+    row: dict = {"name": "paint", "pbrMetallicRoughness": {}}
+    for name, info in infos.items():
+        if name == "clearcoatTexture":
+            row["extensions"] = {"KHR_materials_clearcoat": {"clearcoatFactor": 1, name: info}}
+            glb.use("KHR_materials_clearcoat")
+        elif name == "baseColorTexture":
+            row["pbrMetallicRoughness"][name] = info
+        else:
+            row[name] = info
+    mesh = glb.add("meshes", {"primitives": [primitive(glb, box(), glb.add("materials", row))]})
+    glb.document["scenes"][0]["nodes"] = [glb.add("nodes", {"name": "box", "mesh": mesh})]
+    return glb
+
+
+@pytest.mark.parametrize("strange", [False, True])
+@pytest.mark.parametrize(
+    "name", ["baseColorTexture", "normalTexture", "emissiveTexture", "clearcoatTexture", "none"]
+)
+def test_pictures_without_data_are_taken_out_and_told(tmp_path, name, strange):
+    """With all that names them, as viewers refuse a file with one; the others stay."""
+    glb = painted_with(**{} if name == "none" else {name: {"source": 0}}, occlusionTexture={})
+    glb.add("images", {"name": "nothing", "mimeType": "image/png"})
+    occlusion = glb.document["textures"][-1]
+    occlusion["source"] = glb.image(checks((9, 9, 9), (90, 90, 90)), name="shade")
+    if strange:
+        glb.document["extensions"] = {"ABC_pictures": {"images": [1]}}
+        glb.use("ABC_pictures")
+    (tmp_path / "a.glb").write_bytes(glb.data())
+    asset = Asset.load(tmp_path / "a.glb")
+    assert asset.notes == ['the picture "nothing" is left out: it has no data']
+    again = Asset.load(asset.save(tmp_path / "b.glb"))
+    document = again.source.file.document
+    assert all("bufferView" in row for row in document["images"])
+    assert name not in str(document["materials"])
+    assert again.notes == []
+    shade = asset.mesh.material.occlusion_map
+    np.testing.assert_array_equal(again.mesh.material.occlusion_map, shade)
+    assert len(document["images"]) == 1 + (strange or name == "none")
+
+
+@pytest.mark.parametrize("fallback", [False, True])
+def test_pictures_of_extensions_that_are_not_read_are_told(tmp_path, fallback):
+    glb = painted_with(baseColorTexture={"extensions": {"MSFT_texture_dds": {"source": 0}}})
+    glb.use("MSFT_texture_dds")
+    dds = b"DDS " + bytes(124)
+    glb.add("images", {"bufferView": glb.view(dds), "mimeType": "image/vnd-ms.dds"})
+    if fallback:
+        glb.document["textures"][0]["source"] = glb.image(checks((9, 9, 9), (90, 90, 90)))
+    (tmp_path / "a.glb").write_bytes(glb.data())
+    asset = Asset.load(tmp_path / "a.glb")
+    assert (asset.mesh.texture is not None) == fallback
+    said = [] if fallback else ["a picture is left out: MSFT_texture_dds is not read"]
+    assert asset.notes == said

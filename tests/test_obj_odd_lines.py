@@ -52,6 +52,26 @@ def test_a_byte_order_mark_is_no_text(tmp_path, first, broken):
     assert again.read_bytes().startswith(MARK) or b"mtllib" in first
 
 
+@pytest.mark.parametrize("breaks", ["\r \n", "\n \r", "\r \r\n", "\r\r\n \r\r\n", "\r \r"])
+def test_line_breaks_of_any_kind_in_one_file(tmp_path, breaks):
+    """Of old Macs, of Unix and of Windows, where a file was put together of several."""
+    (tmp_path / "a.mtl").write_bytes(b"newmtl red\rKd 1 0 0\nnewmtl b\r\nKd 0 0 1\r")
+    one, two = (text.encode() for text in breaks.split(" "))
+    face = b"f 1 2 3 4\n" if one == b"\r\r\n" else b"f 1 \\\n2 3 4\n"
+    first = (b"# one\nmtllib a.mtl\n" + QUAD + b"usemtl red\n" + face).replace(b"\n", one)
+    second = (MARK + b"# two\n" + QUAD + b"usemtl b\nf 5 6 7 8\n").replace(b"\n", two)
+    (tmp_path / "a.obj").write_bytes(first + second)
+    asset = read(tmp_path / "a.obj")
+    assert colours(asset) == {"red": (1, 0, 0), "b": (0, 0, 1)}
+    assert [(len(m.faces), len(m.vertices)) for m in asset.meshes.values()] == [(2, 4), (2, 4)]
+    assert {f.kind for f in asset.source.features()} == {"polygons"}
+    # What is not changed has the bytes that it had.
+    asset.meshes["red"].vertices = asset.meshes["red"].vertices * 2
+    again = asset.save(tmp_path / "again" / "a.obj")
+    assert again.read_bytes().endswith(second)
+    assert read(again).mesh.area == pytest.approx(5)
+
+
 @pytest.mark.parametrize("code", ["utf-16", "utf-16-le"])
 def test_other_encodings_are_refused_with_words(tmp_path, code):
     data = QUAD.decode().encode(code)

@@ -62,6 +62,38 @@ def test_float_colours_count_to_1_unless_they_are_bytes(tmp_path, colours, expec
         assert asset.notes == found
 
 
+@pytest.mark.parametrize("normal", [(0, 0, 0), (np.nan, 0, 1), (0, 0, np.inf)])
+@pytest.mark.parametrize("bad", [(), (1,), (0, 1, 2, 3), (4,)])
+def test_normals_and_colours_that_are_no_numbers_are_mended_alone(tmp_path, bad, normal):
+    """Those of the other vertices stay; the last vertex is of no face."""
+    rows = np.array(
+        [(x, y, 0, 0.6, 0, 0.8, 1, 0.5, 0) for x, y in [(0, 0), (1, 0), (1, 1), (0, 1)]]
+    )
+    rows = np.concatenate([rows, rows[:1]])
+    rows[list(bad), 3:6], rows[list(bad), 8] = normal, np.nan
+    names = ("x", "y", "z", "nx", "ny", "nz", *HUES[:3])
+    header = "element vertex 5\n" + "".join(f"property float {name}\n" for name in names)
+    header += "element face 2\nproperty list uchar int vertex_indices"
+    text = "\n".join(" ".join(map(str, row)) for row in rows.tolist())
+    asset = Asset.load(written(tmp_path, "a.ply", ply(header, text + "\n3 0 1 2\n3 0 2 3\n")))
+    told = sum(k < 4 for k in bad)
+    if told == 4:
+        assert (asset.mesh.normals, asset.mesh.colours) == (None, None)
+        assert [note.rpartition(" are ")[2] for note in asset.notes] == [
+            "made anew: 4",
+            "left out: 4",
+        ]
+        return
+    expected = rows[:, 3:].copy()
+    expected[list(bad)] = (0, 0, 1, 1, 0.5, 1)
+    np.testing.assert_allclose(asset.mesh.normals[:4], expected[:4, :3], atol=1e-6)
+    np.testing.assert_allclose(asset.mesh.colours[:4], expected[:4, 3:], atol=1e-6)
+    assert [note.rpartition(": ")[2] for note in asset.notes] == ["1"] * 2 * told
+    # What is written of it has the same.
+    again = Asset.load(asset.save(tmp_path / "b.glb"))
+    np.testing.assert_allclose(again.mesh.colours[:4], expected[:4, 3:], atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("kinds", "row", "expected"),
     [

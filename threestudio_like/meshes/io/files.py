@@ -11,6 +11,7 @@ import numpy as np
 
 from ...engine.errors import ExportError, InputError, UserError
 from ...engine.output import write_files
+from ...engine.text import line_name
 from ..features import Feature, features
 from ..frames import CANONICAL, Frame, from_canonical, to_canonical
 from ..mesh import Asset, Mesh, Node
@@ -230,11 +231,7 @@ def _check(asset: Asset, path: Path) -> None:
                 str(path),
                 "Repair the mesh first",
             )
-        # Normals and colours can be made again; where they are damaged they are.
-        if mesh.normals is not None and not np.isfinite(mesh.normals).all():
-            mesh.normals = None
-        if mesh.colours is not None and not np.isfinite(mesh.colours).all():
-            mesh.colours = None
+        asset.notes += _mend_shading(name, mesh)
         low, high = np.minimum(low, used.min(0)), np.maximum(high, used.max(0))
     extent = float((high - low).max())
     if extent <= 0 or not _covers(asset, 1e-12 * extent * extent):
@@ -243,6 +240,33 @@ def _check(asset: Asset, path: Path) -> None:
             str(path),
             "Give a file with a surface",
         )
+
+
+def _mend_shading(name: str, mesh: Mesh) -> list[str]:
+    """Make normals anew that have no direction, and colours that are no numbers white, where others
+    of the mesh are; returns a line for each kind of those that vertices of faces had."""
+    notes, used, label = [], mesh.named(), line_name(name)[:40]
+    if mesh.normals is not None:
+        length = np.linalg.norm(mesh.normals, axis=1)
+        lost = ~(np.isfinite(length) & (length > 1e-12))
+        if lost[used].any():
+            count = int(lost[used].sum())
+            notes.append(f'normals of "{label}" without a direction are made anew: {count:,}')
+        if lost[used].all():
+            mesh.normals = None
+        elif lost.any():
+            made = mesh.with_normals().normals
+            assert made is not None
+            mesh.normals = np.where(lost[:, None], made, mesh.normals)
+    if mesh.colours is not None and not np.isfinite(mesh.colours).all():
+        lost = ~np.isfinite(mesh.colours).all(1)
+        becomes = "left out" if lost[used].all() else "white"
+        if lost[used].any():
+            count = int(lost[used].sum())
+            notes.append(f'colours of "{label}" that are no numbers are {becomes}: {count:,}')
+        whole = np.where(np.isfinite(mesh.colours), mesh.colours, np.float32(1))
+        mesh.colours = None if becomes == "left out" else whole
+    return notes
 
 
 def _covers(asset: Asset, least: float) -> bool:

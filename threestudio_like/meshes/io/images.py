@@ -138,6 +138,21 @@ def _range(deep: np.ndarray, mode: str, told: list[str] | None) -> tuple[float, 
     return 0.0, max(top, 65535.0 if sixteen else 255.0)
 
 
+def resized(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A map (H, W, …) at another height and width."""
+    if pixels.shape[:2] == shape[:2]:
+        return pixels
+    from PIL import Image
+
+    size = (shape[1], shape[0])
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+
+
+def larger(one: np.ndarray, two: np.ndarray) -> tuple[int, ...]:
+    """The height and width of the larger of two maps."""
+    return max(one.shape[:2], two.shape[:2], key=lambda s: s[0] * s[1])
+
+
 def encode_png(pixels: np.ndarray) -> bytes:
     """Encode pixels (H, W, 3 or 4) uint8 as PNG."""
     from PIL import Image

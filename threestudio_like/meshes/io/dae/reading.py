@@ -33,8 +33,8 @@ _REPAIR = "Export it again, for example as GLB from Blender"
 
 
 class Placed(NamedTuple):
-    """A geometry of a scene: its name, the library's object, its matrix and the materials that its
-    symbols stand for."""
+    """A geometry of a scene: its name, the library's object, its matrix, and the library's objects
+    that bind its symbols to materials."""
 
     name: str
     geometry: Any
@@ -94,7 +94,7 @@ class _Walk:
                 geometry = getattr(skin, "geometry", None) or getattr(skin, "source_geometry", None)
                 bound = getattr(skin, "bind_shape_matrix", None)
                 matrix = matrix if bound is None else matrix @ np.reshape(bound, (4, 4))
-            materials = {m.symbol: m.target for m in node.materials}
+            materials = {m.symbol: m for m in node.materials}
             if geometry is not None:
                 self.found.append(Placed(name, geometry, matrix, materials=materials))
             return
@@ -115,7 +115,8 @@ def _asset(found: list[Placed], surfaces: Surfaces, notes: list[str], where: str
     for placed in found:
         several = len(placed.geometry.primitives) > 1
         for primitive in placed.geometry.primitives:
-            polygons = surfaces.polygons(primitive, placed.geometry)
+            bound = placed.materials.get(str(primitive.material))
+            polygons = surfaces.polygons(primitive, bound)
             if polygons is None:
                 continue
             total += len(polygons.corners)
@@ -141,13 +142,13 @@ def _asset(found: list[Placed], surfaces: Surfaces, notes: list[str], where: str
                 mesh.faces = np.ascontiguousarray(mesh.faces[:, ::-1])
             if not len(mesh.faces):
                 continue
-            material = surfaces.material(placed.materials.get(polygons.symbol))
-            mesh = replace(mesh, **material)
+            mesh = replace(mesh, **surfaces.material(bound))
             mesh.part = placed.name if several else ""
             points = points if mesh.origin is None else points[mesh.origin]
             parts.append((placed.name, mesh, points))
+    surfaces.tell()
     if not parts:
-        return Asset({})
+        return Asset({}, notes=notes)
     near, offset = near_origin(np.concatenate([p for _, _, p in parts]))
     asset = Asset({}, offset=offset, notes=notes, polygons=largest > 3)
     ends = np.cumsum([len(p) for _, _, p in parts])[:-1]

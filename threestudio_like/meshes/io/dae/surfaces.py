@@ -9,13 +9,19 @@ import numpy as np
 
 from ....engine.errors import InputError
 from ....engine.text import line_name
-from ...mesh import Material
+from ...mesh import Material, Sampler
+from ..images import larger, resized
 from ..sources.pictures import Pictures
+from ..sources.text import listed
+
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+_UNREAD = ("ambient", "specular", "shininess", "reflective", "bumpmap")
+"""What of an effect may be a map and is not read."""
 
 
 class Polygons(NamedTuple):
-    """points (V, 3) float64; corners (C,) and sizes (P,) int64; uv, colours and normals of corners;
-    symbol: of the material."""
+    """points (V, 3) float64; corners (C,) and sizes (P,) int64; uv, colours and normals of
+    corners."""
 
     points: np.ndarray
     corners: np.ndarray
@@ -23,18 +29,15 @@ class Polygons(NamedTuple):
     uv: np.ndarray | None
     colours: np.ndarray | None
     normals: np.ndarray | None
-    symbol: str
 
     def turned(self, linear: np.ndarray) -> np.ndarray | None:
-        """The normals after a linear map (3, 3)."""
+        """The normals after a linear map (3, 3), zero where they have no direction."""
         if self.normals is None or abs(np.linalg.det(linear)) < 1e-30:
             return None
         with np.errstate(all="ignore"):
             turned = self.normals.astype(np.float64) @ np.linalg.inv(linear)
             length = np.linalg.norm(turned, axis=1, keepdims=True)
-        if not (length > 1e-12).all():
-            return None
-        return (turned / length).astype(np.float32)
+            return np.where(length > 1e-12, turned / length, 0).astype(np.float32)
 
 
 class Surfaces:
@@ -42,12 +45,25 @@ class Surfaces:
 
     def __init__(self, path: Path, textures: bool, notes: list[str]) -> None:
         self.where = str(path)
+        self.notes = notes
         self.pictures = Pictures(path, notes) if textures else None
         self.made: dict[int, dict[str, Any]] = {}
+        self.left: dict[str, int] = {}
 
-    def polygons(self, primitive: Any, geometry: Any) -> Polygons | None:
-        """The polygons of a primitive; None of lines and points."""
+    def tell(self) -> None:
+        """Note how much of which kind had to be left out of the geometries."""
+        self.notes += [f"{kind} are left out: {count:,}" for kind, count in self.left.items()]
+
+    def polygons(self, primitive: Any, bound: Any) -> Polygons | None:
+        """The polygons of a primitive, with the coordinates on which a material that is bound to
+        it lies; None of lines and points."""
         kind = type(primitive).__name__
+        if kind == "LineSet":
+            self.left["lines"] = self.left.get("lines", 0) + len(primitive)
+        holes = [tag for tag in primitive.xmlnode if _local(tag) == "ph"]
+        if holes:
+            what = "polygons with holes"
+            self.left[what] = self.left.get(what, 0) + len(holes)
         if kind not in ("TriangleSet", "Polylist", "Polygons") or primitive.vertex is None:
             return None
         index = np.asarray(primitive.index)
@@ -58,13 +74,15 @@ class Surfaces:
             sizes = np.full(len(index) // 3, 3)
         else:
             sizes = np.asarray(primitive.vcounts).astype(np.int64)
-        sources = primitive.sources
+        sources, lying = primitive.sources, _coordinates(bound)
 
-        def column(name: str, width: int) -> np.ndarray | None:
-            """The first input of a kind, a row for every corner."""
+        def column(name: str, width: int, chosen: str | None = None) -> np.ndarray | None:
+            """The input of a kind, of the set that is chosen or the first, a row for every
+            corner."""
             if not sources.get(name):
                 return None
-            slot, source = sources[name][0][0], sources[name][0][4]
+            given = [row for row in sources[name] if str(row[3] or 0) == chosen] or sources[name]
+            slot, source = given[0][0], given[0][4]
             data = np.asarray(source.data, np.float32)
             data = data.reshape(len(data), -1)
             rows = index[:, slot]
@@ -83,14 +101,14 @@ class Surfaces:
             np.asarray(primitive.vertex, np.float64).reshape(-1, 3),
             index[:, sources["VERTEX"][0][0]],
             sizes,
-            uv=column("TEXCOORD", 2),
+            uv=column("TEXCOORD", 2, lying),
             colours=None if colours is None else colours.clip(0, 1),
             normals=column("NORMAL", 3),
-            symbol=str(primitive.material),
         )
 
-    def material(self, target: Any) -> dict[str, Any]:
-        """What a material of the document gives a mesh: the fields `material` and `texture`."""
+    def material(self, bound: Any) -> dict[str, Any]:
+        """What a material that is bound to a mesh gives it: the fields `material` and `texture`."""
+        target = getattr(bound, "target", None)
         if target is None:
             return {}
         if id(target) not in self.made:
@@ -113,6 +131,9 @@ class Surfaces:
             material.alpha_mode = "BLEND"
         elif texture is not None and texture.shape[2] == 4 and effect.transparent is not None:
             material.alpha_mode = "BLEND"
+        if getattr(effect.transparent, "sampler", None) is not None:
+            texture = self._see_through(effect, material, texture)
+        self._tell_maps(effect, material.name)
         shininess = effect.shininess
         if isinstance(shininess, (int, float)) and shininess > 0:
             # The width of a highlight of Phong's model as roughness, after Walter et al. 2007.
@@ -126,6 +147,34 @@ class Surfaces:
             material.emission = (1.0, 1.0, 1.0)
         return {"material": material, "texture": texture}
 
+    def _see_through(
+        self, effect: Any, material: Material, texture: np.ndarray | None
+    ) -> np.ndarray | None:
+        """The texture of a material with the opacity that another picture says."""
+        picture = self._picture(effect.transparent, material)
+        if picture is None or picture is texture:
+            return texture
+        if effect.opaque_mode == "RGB_ZERO":
+            factor = effect.transparency
+            factor = float(factor) if isinstance(factor, (int, float)) else 1.0
+            alpha = 255 - picture[..., :3] @ _LUMINANCE * factor
+        else:
+            alpha = picture[..., 3] if picture.shape[2] == 4 else np.full(picture.shape[:2], 255)
+        values = np.rint(alpha).clip(0, 255).astype(np.uint8)
+        if (values == 255).all():
+            return texture
+        material.alpha_mode = "BLEND"
+        base = np.full((*values.shape, 3), 255, np.uint8) if texture is None else texture
+        shape = larger(base, values)
+        rgb = resized(np.ascontiguousarray(base[..., :3]), shape)
+        return np.dstack([rgb, resized(values, shape)])
+
+    def _tell_maps(self, effect: Any, name: str) -> None:
+        """Note the maps of an effect of which nothing is read."""
+        found = [kind for kind in _UNREAD if hasattr(getattr(effect, kind, None), "sampler")]
+        if found and self.pictures is not None:
+            self.notes.append(f'maps of "{name[:40]}" that are left out: {listed(found)}')
+
     def _picture(self, value: Any, material: Material) -> np.ndarray | None:
         """The pixels of the map that a colour of an effect is, if it is one."""
         sampler = getattr(value, "sampler", None)
@@ -135,7 +184,34 @@ class Surfaces:
         if image is None:
             return None
         material.images = (*material.images, image)
+        if material.sampler.plain:
+            material.sampler = _wrapping(sampler)
         return image.pixels
+
+
+def _local(tag: Any) -> str:
+    """The name of an element without that of its space."""
+    return str(tag.tag).rpartition("}")[2]
+
+
+def _wrapping(sampler: Any) -> Sampler:
+    """How a picture is looked up."""
+    said = {_local(tag): str(tag.text).strip() for tag in sampler.xmlnode.iter()}
+    known = {"CLAMP": "clamp", "BORDER": "clamp", "NONE": "clamp", "MIRROR": "mirror"}
+    u, v = (known.get(said.get(f"wrap_{axis}", ""), "repeat") for axis in "st")
+    return Sampler(u, v, said.get("magfilter") == "NEAREST")
+
+
+def _coordinates(bound: Any) -> str | None:
+    """The number of the set of texture coordinates that a material reads where it is bound; None
+    where that is not said."""
+    effect = getattr(getattr(bound, "target", None), "effect", None)
+    for kind in ("diffuse", "transparent", "emission"):
+        name = getattr(getattr(effect, kind, None), "texcoord", None)
+        for semantic, meant, number in bound.inputs if name else ():
+            if semantic == name and meant == "TEXCOORD":
+                return str(number or 0)
+    return None
 
 
 def _numbers(value: Any) -> list[float] | None:
@@ -151,8 +227,9 @@ def _opacity(effect: Any) -> float:
     factor = float(factor) if isinstance(factor, (int, float)) else 1.0
     colour = _numbers(effect.transparent)
     if effect.opaque_mode == "RGB_ZERO":
-        clear = 1.0 if colour is None else float(np.dot(colour[:3], [0.2126, 0.7152, 0.0722]))
-        alpha = 1 - clear * factor if effect.transparent is not None else 1.0
+        # What a picture says is none of a number's.
+        clear = 0.0 if colour is None else float(np.dot(colour[:3], _LUMINANCE))
+        alpha = 1 - clear * factor
     else:
         alpha = factor * (colour[3] if colour is not None and len(colour) > 3 else 1.0)
     # Many programs write the opposite of what they mean; nobody sends what cannot be seen.

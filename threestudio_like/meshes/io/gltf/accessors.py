@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .buffers import Buffers
-from .document import DRACO, meshopt_of
+from .document import DRACO, column_width, meshopt_of
 from .scene import INSTANCING
 
 _CODES = {"i1": 5120, "u1": 5121, "i2": 5122, "u2": 5123, "u4": 5125, "f4": 5126}
@@ -38,10 +38,12 @@ class Accessors:
         normalized: bool = False,
         indices: bool = False,
         bounds: bool = False,
+        shape: str = "",
     ) -> int:
         """Values (N, W) as an accessor; returns its number.
 
         Args:
+            shape: the type of the accessor, where their width does not say it (matrices).
             old: the accessor whose place they take, if only one thing uses that.
             normalized: integers stand for [0, 1] or [-1, 1]. indices: of faces. bounds: with the
                 lowest and highest values, which positions need.
@@ -50,13 +52,13 @@ class Accessors:
             "bufferView": -1,
             "componentType": _CODES[_kind(values)],
             "count": len(values),
-            "type": _TYPES[values.shape[1]],
+            "type": shape or _TYPES[values.shape[1]],
         }
         if normalized:
             row["normalized"] = True
         if bounds:
             row["min"], row["max"] = values.min(0).tolist(), values.max(0).tolist()
-        data, stride = _rows(values, not indices)
+        data, stride = _laid_out(values, shape, not indices)
         rows = self.document.setdefault("accessors", [])
         if old is not None and self._uses[old] == 1:
             before = rows[old]
@@ -103,7 +105,7 @@ class Accessors:
             role: "vertex", "index", or another, whose rows are not padded.
         """
         row = self.document["accessors"][index]
-        data, stride = _rows(values, role == "vertex")
+        data, stride = _laid_out(values, row["type"], role == "vertex")
         target = {"vertex": 34962, "index": 34963}.get(role)
         row["bufferView"] = self._view_for(row, data, stride, target=target)
         row["componentType"], row["count"] = _CODES[_kind(values)], len(values)
@@ -140,6 +142,17 @@ class Accessors:
 
 def _kind(values: np.ndarray) -> str:
     return values.dtype.newbyteorder("=").str[1:]
+
+
+def _laid_out(values: np.ndarray, shape: str, aligned: bool) -> tuple[bytes, int]:
+    """The bytes of a table as of an accessor of the type `shape`, and the stride where one has to
+    be said: small matrices have gaps behind their columns."""
+    column, size = column_width(shape, values.dtype.itemsize), round(values.shape[1] ** 0.5)
+    if column <= size:
+        return _rows(values, aligned)
+    out = np.zeros((len(values), size, column), values.dtype)
+    out[..., :size] = values.reshape(-1, size, size)
+    return _rows(out.reshape(len(values), -1), False)[0], size * column * out.itemsize
 
 
 def _rows(values: np.ndarray, aligned: bool) -> tuple[bytes, int]:

@@ -225,19 +225,29 @@ class GltfDocument:
             where=self.where,
         )
 
-    def _array(self, view: Any, offset: int, kind: Any, width: int, count: int) -> np.ndarray:
-        """Numbers (count, width) of a buffer view."""
+    def _array(
+        self, view: Any, offset: int, kind: Any, width: int, count: int, shape: str = ""
+    ) -> np.ndarray:
+        """Numbers (count, width) of a buffer view; shape: the type of the accessor, of which small
+        matrices have gaps behind their columns."""
         data, begin, length, stride = self.view(view)
-        size = np.dtype(kind).itemsize * width
-        stride = stride or size
+        item, rows = np.dtype(kind).itemsize, round(width**0.5)
+        column = column_width(shape, item)
+        inner: tuple[tuple[int, int], ...] = ((width, item),)
+        if column > rows:
+            inner = ((rows, column * item), (rows, item))
+        # Behind the last column there need be no gap.
+        size = item + sum((n - 1) * step for n, step in inner)
+        stride = stride or max(size, column * rows * item)
         if count == 0:
             return np.zeros((0, width), kind)
         if stride < size or offset + stride * (count - 1) + size > length:
             raise self.bad(f"an accessor reads outside buffer view {view}")
-        shape, strides = (count, width), (stride, np.dtype(kind).itemsize)
-        return np.ndarray(
-            shape, np.dtype(kind).newbyteorder("<"), data, begin + offset, strides
+        whole, strides = (count, *(n for n, _ in inner)), (stride, *(step for _, step in inner))
+        table = np.ndarray(
+            whole, np.dtype(kind).newbyteorder("<"), data, begin + offset, strides
         ).astype(kind)
+        return table.reshape(count, width)
 
     def raw(
         self, index: Any, widths: tuple[int, ...] = (), limit: int = 3 * LARGEST_COUNT
@@ -257,14 +267,16 @@ class GltfDocument:
             raise too_many(count, "rows in one table", self.where, most=limit)
         offset = self.number(row, "byteOffset", 0)
         if "bufferView" in row:
-            values = self._array(row["bufferView"], offset, kind, width=width, count=count)
+            values = self._array(
+                row["bufferView"], offset, kind, width=width, count=count, shape=row["type"]
+            )
         else:
             values = np.zeros((count, width), kind)
         if isinstance(row.get("sparse"), dict):
-            self._sparse(index, row["sparse"], values)
+            self._sparse(index, row["sparse"], values, row["type"])
         return values
 
-    def _sparse(self, index: Any, sparse: dict[str, Any], values: np.ndarray) -> None:
+    def _sparse(self, index: Any, sparse: dict[str, Any], values: np.ndarray, shape: str) -> None:
         amount = self.number(sparse, "count")
         places, changes = sparse.get("indices"), sparse.get("values")
         if not isinstance(places, dict) or not isinstance(changes, dict) or amount > len(values):
@@ -276,7 +288,12 @@ class GltfDocument:
             raise self.bad(f"accessor {index} changes a row that it has not")
         offset = self.number(changes, "byteOffset", 0)
         values[at] = self._array(
-            changes.get("bufferView"), offset, values.dtype, width=values.shape[1], count=amount
+            changes.get("bufferView"),
+            offset,
+            values.dtype,
+            width=values.shape[1],
+            count=amount,
+            shape=shape,
         )
 
     def normalized(self, index: int) -> bool:
@@ -309,8 +326,10 @@ class GltfDocument:
         """A picture, decoded; None, and a note, where it is missing or cannot be read."""
         if number not in self._images:
             row = self.entry("images", number)
-            name = line_name(str(row.get("name") or row.get("uri") or f"image {number}")[:60])
             self._images[number] = None
+            if "uri" not in row and "bufferView" not in row:
+                return None  # That it has no data is told of the whole file.
+            name = line_name(str(row.get("name") or row.get("uri") or f"image {number}")[:60])
             try:
                 data = self.image_bytes(number)
                 pixels = decode(data, self.where)
@@ -332,6 +351,13 @@ class GltfDocument:
                 ):
                     return self.number(row, "source")
         return self.number(texture, "source") if "source" in texture else None
+
+
+def column_width(shape: str, size: int) -> int:
+    """How many numbers of `size` bytes a column of a matrix takes, which all begin at multiples of
+    four bytes; 0 where the type of an accessor is no matrix."""
+    rows = {"MAT2": 2, "MAT3": 3, "MAT4": 4}.get(shape, 0)
+    return (rows * size + 3) // 4 * 4 // size
 
 
 def meshopt_of(row: dict[str, Any]) -> dict[str, Any] | None:

@@ -220,6 +220,7 @@ class GeometryPatch:
                 old=row["attributes"].get(name),
                 normalized=file.normalized(index),
                 bounds=name == "POSITION",
+                shape=str(file.entry("accessors", index)["type"]),
             )
         for target, own in zip(before.get("targets", []), row.get("targets", [])):
             for name, index in target.items():

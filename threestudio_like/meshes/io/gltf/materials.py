@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ....engine.text import line_name
 from ...material import EncodedImage, Material, Sampler
 from ..images import to_display
 from .document import GltfDocument
@@ -177,6 +178,10 @@ class Materials:
         texture = self.file.entry("textures", info.get("index"))
         number = self.file.texture_image(texture)
         image = self.file.image(number) if number is not None else None
+        if number is None and isinstance(texture.get("extensions"), dict):
+            kinds = ", ".join(line_name(str(name)[:40]) for name in texture["extensions"])
+            note = f"a picture is left out: {kinds} is not read"
+            self.file.notes += [note] if kinds and note not in self.file.notes else []
         sampler = Sampler()
         if "sampler" in texture:
             row = self.file.entry("samplers", texture["sampler"])

@@ -15,8 +15,9 @@ from .accessors import Accessors
 from .buffers import Buffers
 from .geometry import GeometryPatch, geometry_change
 from .looks import Looks
+from .mending.pictures import without_empty_pictures
 from .mending.whole import extension_names, mend
-from .pictures import drop_unused, drop_views, embed
+from .pictures import drop_unused, drop_views, embed, fill_empty
 from .relook import Edit, MaterialPatch
 from .scene import INSTANCING
 from .source import GltfSource
@@ -86,7 +87,9 @@ class _Patch:
         self._frame()
         self._provenance()
         given = self.source.file.document
+        self.changed += without_empty_pictures(self.document)[0]
         self.changed += drop_unused(self.document, given)
+        self.changed += fill_empty(self.document, self.buffers)
         self.changed += mend(self.document, self.source.file, self.accessors)
         drop_views(self.document, given, self.buffers)
         self._forget_extensions()

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from ....engine.errors import UserError
 from ..images import encode_png
 from .accessors import naming_views, views_used
@@ -73,6 +75,18 @@ def embed(document: dict[str, Any], source: GltfSource, buffers: Buffers) -> lis
             row["bufferView"] = made[data]
         row["mimeType"] = mime
         changed.append(f"/images/{number}")
+    return changed
+
+
+def fill_empty(document: dict[str, Any], buffers: Buffers) -> list[str]:
+    """Give pictures without data, which no material shows and which could not be taken out, a white
+    pixel, for glTF wants one. Returns JSON pointers to what was changed."""
+    changed = []
+    for number, row in enumerate(document.get("images", [])):
+        if "uri" not in row and "bufferView" not in row:
+            row["bufferView"] = buffers.add(encode_png(np.full((1, 1, 3), 255, np.uint8)))
+            row["mimeType"] = "image/png"
+            changed.append(f"/images/{number}")
     return changed
 
 

@@ -95,7 +95,9 @@ class Scene:
             for key, width in (("TRANSLATION", 3), ("ROTATION", 4), ("SCALE", 3))
             if key in attributes
         }
-        count = max((len(t) for t in tables.values()), default=0)
+        # Of numbers of a program's own alone there is a place for each, too.
+        rows = [self.file.entry("accessors", index) for index in attributes.values()]
+        count = max(self.file.number(row, "count") for row in rows)
         if any(len(t) != count for t in tables.values()) or count > LARGEST_COUNT:
             raise self.file.bad(f"the instances of node {index} cannot be counted")
         out = []

@@ -13,8 +13,9 @@ import numpy as np
 from ....engine.errors import InputError
 from ...mesh import Material, Sampler
 from ..beside import find_beside
+from ..images import larger, resized
 from .blocks import MAPS, Block, Line, map_line, read_blocks
-from .pictures import Pictures, larger, resized
+from .pictures import Pictures
 from .source import Library
 from .statements import Statement
 

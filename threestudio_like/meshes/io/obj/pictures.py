@@ -138,18 +138,3 @@ def normals_of_heights(heights: np.ndarray) -> np.ndarray:
         normal /= np.linalg.norm(normal, axis=2, keepdims=True)
         out[chosen] = np.rint((normal * 0.5 + 0.5) * 255)
     return out
-
-
-def resized(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A map (H, W, …) at another height and width."""
-    if pixels.shape[:2] == shape[:2]:
-        return pixels
-    from PIL import Image
-
-    size = (shape[1], shape[0])
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-
-
-def larger(one: np.ndarray, two: np.ndarray) -> tuple[int, ...]:
-    """The height and width of the larger of two maps."""
-    return max(one.shape[:2], two.shape[:2], key=lambda s: s[0] * s[1])

@@ -95,13 +95,14 @@ def read_statements(path: Path) -> Statements:
             "is not an OBJ file (binary data)", where, "Give a text OBJ, or another format's suffix"
         )
     text = data
+    if text.count(b"\r") > text.count(b"\r\n"):
+        # Lines of old Macs, all or some of a file that was put together.
+        text = re.sub(rb"\r(?!\n)", b"\n", text)
     if MARK in text:
         # Of every file, where several were put together.
         text = re.sub(rb"(?m)^" + MARK, b"   ", text)
     if b"\\\n" in text or b"\\\r\n" in text:
         text = _joined(text)
-    if b"\n" not in text:
-        text = text.replace(b"\r", b"\n")
     if text.count(b"\n") > _MOST_LINES:
         raise too_many(text.count(b"\n"), "lines", where, most=_MOST_LINES)
     out = _lines(data, text, where)

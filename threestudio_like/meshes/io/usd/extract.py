@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from ....engine.errors import InputError
 from ....engine.output import write_file
 from ..limits import LARGEST_COUNT
+from ..sources.archive import Archive
 from ..sources.text import MARK, without_mark
 from .shading import Shading
 
@@ -25,6 +27,7 @@ _MOST_PLACES = 20_000
 _MEMORY, _SECONDS = 2 << 30, 4
 """Address space in bytes and time on the processor of the process, for a small file; both grow with
 its size."""
+_TEXTS = (".usda", ".usd")
 _LEFT_OUT = frozenset({"Skeleton", "SkelAnimation", "BlendShape", "Camera"})
 """Types, besides lights, that are told as left out."""
 
@@ -35,11 +38,13 @@ class Refused(Exception):
 
 def main() -> None:
     """Write OUT/description.json and OUT/arrays.npz, or the reason why not."""
-    source, out = Path(sys.argv[1]), Path(sys.argv[2])
+    source, out = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
     _limit(source.stat().st_size)
     arrays: dict[str, np.ndarray] = {}
+    used = source
     try:
-        description = _Extraction(source, arrays).description()
+        used = _unmarked(source, out)
+        description = _Extraction(used, arrays).description()
     except Refused as error:
         description = {"refused": str(error)}
     except Exception as error:
@@ -49,7 +54,33 @@ def main() -> None:
     save: Any = np.savez
     save(tables, **arrays)
     write_file(out / "arrays.npz", tables.getvalue(), force=True)
-    write_file(out / "description.json", json.dumps(description).encode(), force=True)
+    # Pictures lie in the file itself, not in a copy of it.
+    copy, own = (json.dumps(str(path))[1:-1] for path in (used, source))
+    text = json.dumps(description).replace(copy, own)
+    write_file(out / "description.json", text.encode(), force=True)
+
+
+def _unmarked(source: Path, out: Path) -> Path:
+    """A package with byte order marks before its texts, which the library refuses, as a copy
+    without them in the folder `out`; any other file itself."""
+    if source.suffix.lower() != ".usdz":
+        return source
+    try:
+        archive = Archive(source.read_bytes(), str(source))
+        texts = {n: archive.read(n) for n in archive.members if n.lower().endswith(_TEXTS)}
+        if not any(data.startswith(MARK) for data in texts.values()):
+            return source
+        whole = {
+            n: without_mark(texts[n]) if n in texts else archive.read(n) for n in archive.members
+        }
+    except InputError:
+        return source  # What is wrong with it the library says.
+    # Here, for few files need it.
+    from .writing import package
+
+    copy = out / source.name
+    write_file(copy, package(whole), force=True)
+    return copy
 
 
 def _limit(size: int) -> None:
@@ -240,6 +271,9 @@ class _Extraction:
         self._keep(key, "counts", counts)
         self._keep(key, "corners", corners)
         self._keep(key, "points", points)
+        holes = _array(mesh.GetHoleIndicesAttr().Get(self.time), np.int64)
+        if len(holes):
+            self._keep(key, "holes", holes)
         api = UsdGeom.PrimvarsAPI(prim)
         normals = api.FindPrimvarWithInheritance("normals")
         if normals and normals.HasValue():

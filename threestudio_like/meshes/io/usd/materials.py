@@ -11,12 +11,14 @@ import numpy as np
 from ....engine.errors import InputError
 from ....engine.text import line_name
 from ...mesh import EncodedImage, Material, Mesh, Sampler
-from ..images import to_display
+from ..images import larger, resized, to_display
 from ..sources.archive import Archive
 from ..sources.pictures import Pictures, encoded
+from ..sources.text import listed
 
 _WRAPS = {"clamp": "clamp", "black": "clamp", "mirror": "mirror"}
 _CHANNELS = {"r": 0, "g": 1, "b": 2, "a": 3}
+_SURFACE = ("roughness", "metallic")
 
 
 class Materials:
@@ -60,6 +62,7 @@ class Materials:
     def _material(self, number: int) -> tuple[Material, np.ndarray | None, Any]:
         inputs = self.rows[number]["inputs"]
         out = Material(line_name(self.rows[number]["name"], "surface"), roughness=0.5)
+        self._tell(number, out.name[:40])
         colour = self._input(number, "diffuseColor")
         base = self._image(colour, out)
         texture = None if base is None else base.pixels
@@ -75,51 +78,91 @@ class Materials:
             factor = [1.0] * 3
         display = [round(float(v), 6) for v in to_display(np.clip(factor, 0, 1))]
         out.colour = (display[0], display[1], display[2], 1.0)
-        self._opacity(number, out, base)
+        texture = self._opacity(number, out, base)
         self._metal(number, out)
         self._maps(number, out)
-        return out, texture, colour.get("transform")
+        return out, texture, self._place(number, out.name[:40])
 
-    def _opacity(self, number: int, out: Material, base: EncodedImage | None) -> None:
+    def _place(self, number: int, name: str) -> Any:
+        """How the maps of a material are scaled, turned and moved: like the colour's, or the first
+        where that has none; None where they are not."""
+        inputs = self.rows[number]["inputs"]
+        given = {kind: row.get("transform") for kind, row in inputs.items() if "file" in row}
+        chosen = given.get("diffuseColor", next(iter(given.values()), None))
+        if any(place != chosen for place in given.values()):
+            self.notes.append(f'maps of "{name}" are scaled differently: all lie like one')
+        return chosen
+
+    def _tell(self, number: int, name: str) -> None:
+        """Note what of a material is not read."""
+        row = self.rows[number]
+        if row["kind"]:
+            kind = line_name(row["kind"])[:60]
+            self.notes.append(
+                f'the look of "{name}" is left out: it is no preview surface ({kind})'
+            )
+        if row["unread"]:
+            self.notes.append(f'inputs of "{name}" that are left out: {listed(row["unread"])}')
+        turned = {
+            kind
+            for kind in ("diffuseColor", "occlusion", "emissiveColor")
+            if any(self._input(number, kind).get("bias", [0.0])[:3])
+        }
+        if turned:
+            self.notes.append(f'a bias of maps of "{name}" is left out: {listed(sorted(turned))}')
+
+    def _opacity(self, number: int, out: Material, base: EncodedImage | None) -> np.ndarray | None:
+        """The texture of a material with its opacity, which may lie in another picture."""
         given = self._input(number, "opacity")
         threshold = self._input(number, "opacityThreshold").get("value") or 0.0
-        alpha = 1.0
+        texture, alpha = None if base is None else base.pixels, 1.0
+        image = self._image(given, out)
         if "value" in given:
             alpha = float(np.clip(given["value"], 0, 1))
-        elif "scale" in given:
-            alpha = float(np.clip(given["scale"][_CHANNELS.get(given["channel"], 3)], 0, 1))
+        elif image is not None:
+            values, alpha = _channel(image.pixels, given, 3)
+            if texture is None:
+                texture = np.full((*values.shape, 3), 255, np.uint8)
+            if texture.shape[2] == 3 or not np.array_equal(texture[..., 3], values):
+                shape = larger(texture, values)
+                rgb = resized(np.ascontiguousarray(texture[..., :3]), shape)
+                texture = np.dstack([rgb, resized(values, shape)])
         seen_through = alpha < 1 or "file" in given or "primvar" in given
         if threshold > 0:
             out.alpha_mode, out.alpha_cutoff = "MASK", round(float(threshold), 6)
         elif seen_through:
             out.alpha_mode = "BLEND"
         out.colour = (*out.colour[:3], round(alpha, 6))
+        if image is None and texture is not None and out.alpha_mode != "OPAQUE":
+            # Its own opacity is not asked for.
+            texture = _opaque(texture)
+        return texture
 
     def _metal(self, number: int, out: Material) -> None:
         """Roughness and metallic, each a number or a channel of a picture."""
         found: dict[str, np.ndarray] = {}
-        for name, channel in (("roughness", 1), ("metallic", 2)):
+        whole: dict[str, np.ndarray] = {}
+        for channel, name in enumerate(_SURFACE, 1):
             given = self._input(number, name)
             image = self._image(given, out)
             if "value" in given:
                 setattr(out, name, round(float(np.clip(given["value"], 0, 1)), 6))
             elif image is not None:
-                slot = _CHANNELS.get(given["channel"], channel)
+                found[name], factor = _channel(image.pixels, given, channel)
+                setattr(out, name, round(factor, 6))
                 pixels = image.pixels
-                found[name] = pixels[..., min(slot, pixels.shape[2] - 1)]
-                setattr(out, name, round(float(np.clip(given["scale"][slot], 0, 1)), 6))
-                if pixels.shape[2] == 3 and slot == channel:
-                    found[f"{name} whole"] = pixels
-        one, two = found.get("roughness whole"), found.get("metallic whole")
-        if one is not None and one is two:
-            out.metallic_roughness = one
+                plain = _CHANNELS.get(given["channel"], channel) == channel
+                if plain and pixels.shape[2] == 3 and np.may_share_memory(found[name], pixels):
+                    whole[name] = pixels
+        if len(whole) == 2 and whole["roughness"] is whole["metallic"]:
+            out.metallic_roughness = whole["roughness"]
         elif found:
-            shape = next(iter(found.values())).shape[:2]
-            # One of them may be a number; a map of another size is left out.
+            shape = larger(*(found.get(name, next(iter(found.values()))) for name in _SURFACE))
+            # One of them may be a number.
             pixels = np.full((*shape, 3), 255, np.uint8)
-            for name, channel in (("roughness", 1), ("metallic", 2)):
-                if name in found and found[name].shape == shape:
-                    pixels[..., channel] = found[name]
+            for channel, name in enumerate(_SURFACE, 1):
+                if name in found:
+                    pixels[..., channel] = resized(found[name], shape)
             out.metallic_roughness = pixels
 
     def _maps(self, number: int, out: Material) -> None:
@@ -176,6 +219,27 @@ class Materials:
 def _opaque(pixels: np.ndarray) -> np.ndarray:
     """Pixels without their opacity; the array itself where it has none."""
     return pixels if pixels.shape[2] == 3 else np.ascontiguousarray(pixels[..., :3])
+
+
+def _channel(pixels: np.ndarray, given: dict[str, Any], usual: int) -> tuple[np.ndarray, float]:
+    """The channel (H, W) of a picture that an input is, and the number in [0, 1] that it counts
+    times.
+
+    Args:
+        given: the input. usual: the channel where it says none.
+    """
+    slot = _CHANNELS.get(given["channel"], usual)
+    if slot >= pixels.shape[2]:
+        # A picture without opacity is opaque.
+        values = np.full(pixels.shape[:2], 255, np.uint8)
+    else:
+        values = pixels[..., slot]
+    scale, bias = (float(np.resize(given[key], 4)[slot]) for key in ("scale", "bias"))
+    if bias == 0 and 0 <= scale <= 1:
+        return values, scale
+    # Gloss as roughness, for example: a number times the picture cannot say that.
+    turned = (values.astype(np.float64) / 255 * scale + bias).clip(0, 1)
+    return np.rint(np.nan_to_num(turned) * 255).astype(np.uint8), 1.0
 
 
 def _three(values: Any) -> list[float]:

@@ -154,13 +154,14 @@ def _parts(
     name = line_name(row["name"], "mesh")
     groups = arrays.get(f"{key}_groups")
     chosen = np.zeros(len(mesh.faces), np.int64) if groups is None else groups[owner]
+    holes = np.isin(owner, arrays.get(f"{key}_holes", ()))
     out = []
-    numbers = np.unique(chosen).tolist()
+    numbers = np.unique(chosen[~holes]).tolist()
     for number in numbers:
-        part, place = mesh, points
-        if len(numbers) > 1:
-            kept = np.unique(mesh.faces[chosen == number])
-            part, place = mesh.keep_faces(chosen == number), points[kept]
+        part, place, mine = mesh, points, (chosen == number) & ~holes
+        if not mine.all():
+            kept = np.unique(mesh.faces[mine])
+            part, place = mesh.keep_faces(mine), points[kept]
         if len(part.faces):
             part = materials.onto(part, row["groups"][number], row["double_sided"])
             part.part = name if len(numbers) > 1 else ""
@@ -200,10 +201,10 @@ def _spread(
 
 
 def _turned(normals: np.ndarray, linear: np.ndarray) -> np.ndarray | None:
-    """Normals after a linear map (3, 3), of length 1."""
+    """Normals after a linear map (3, 3), of length 1; those without a direction are zero."""
     if abs(np.linalg.det(linear)) < 1e-30:
         return None
     with np.errstate(all="ignore"):
         turned = normals.astype(np.float64) @ np.linalg.inv(linear)
         length = np.linalg.norm(turned, axis=1, keepdims=True)
-        return (turned / length).astype(np.float32) if (length > 1e-12).all() else None
+        return np.where(length > 1e-12, turned / length, 0).astype(np.float32)

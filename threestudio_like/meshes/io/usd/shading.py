@@ -16,6 +16,16 @@ INPUTS = (
     "normal",
     "occlusion",
 )
+_IDLE: dict[str, tuple[float, ...]] = {
+    "useSpecularWorkflow": (0,),
+    "clearcoat": (0,),
+    "displacement": (0,),
+    "ior": (1.0, 1.45, 1.5),
+}
+"""Values, of inputs that are not read, that change nothing or that programs write unasked."""
+_SECOND = {"specularColor": "useSpecularWorkflow", "clearcoatRoughness": "clearcoat"}
+"""Inputs that say something only beside another."""
+_SILENT = frozenset({*INPUTS, *_SECOND, "opacityMode"})
 
 
 class Shading:
@@ -42,16 +52,33 @@ class Shading:
             "name": prim.GetDisplayName() or prim.GetName(),
             "coordinates": "",
             "inputs": {},
+            "kind": "",
+            "unread": [],
         }
         surface = material.ComputeSurfaceSource()[0]
         if not surface or surface.GetShaderId() != "UsdPreviewSurface":
+            row["kind"] = _kind(material)
             return row
         for name in INPUTS:
             given = surface.GetInput(name)
             value = self._input(given, row) if given else None
             if value is not None:
                 row["inputs"][name] = value
+        row["unread"] = self._unread(surface)
         return row
+
+    def _unread(self, surface: Any) -> list[str]:
+        """The inputs of a surface that are not read and change how it looks."""
+        found = []
+        for given in surface.GetInputs():
+            name = str(given.GetBaseName())
+            value = self._input(given, {"coordinates": ""}) if name not in _SILENT else None
+            if value is not None:
+                said = value.get("value", "a map")
+                # Numbers of single precision.
+                said = round(said, 6) if isinstance(said, float) else said
+                found += [] if said in _IDLE.get(name, ()) else [name]
+        return sorted(found)
 
     def _input(self, given: Any, row: dict[str, Any]) -> dict[str, Any] | None:
         """What an input of a surface is: a value, a picture, or a primvar."""
@@ -108,6 +135,22 @@ class Shading:
             if str(reader.GetShaderId() or "").startswith("UsdPrimvarReader"):
                 row["coordinates"] = row["coordinates"] or str(self._value(reader, "varname") or "")
         return out
+
+
+def _kind(material: Any) -> str:
+    """What a material is instead of a preview surface, "" for nothing that is seen."""
+    for output in material.GetSurfaceOutputs():
+        source = material.ComputeSurfaceSource(_context(output))[0]
+        if source:
+            asset = source.GetSourceAsset("mdl") if not source.GetShaderId() else None
+            name = str(source.GetShaderId() or getattr(asset, "path", ""))
+            return name or _context(output) or "a surface"
+    return ""
+
+
+def _context(output: Any) -> str:
+    """The renderer that an output of a material is for, "" for all."""
+    return str(output.GetBaseName()).rpartition(":")[0]
 
 
 def _plain(value: Any) -> Any:

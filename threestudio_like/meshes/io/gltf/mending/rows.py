@@ -12,6 +12,7 @@ import numpy as np
 from .....engine.text import line_name
 from ....transform import quaternion
 from .animations import follow_weights, free_matrices, mend_animations, rows_of, targets_of
+from .pictures import without_empty_pictures
 from .values import ROUGH, mend_values
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def mend_file(reader: Reader, shown: set[int]) -> list[str]:
         shown: the meshes that a viewer shows.
     """
     document = copy.deepcopy(reader.file.document)
-    told = [*mend_values(reader, shown), *mend_rows(document)[1]]
+    told = without_empty_pictures(document)[1] if reader.file.textures else []
+    told += [*mend_values(reader, shown), *mend_rows(document)[1]]
     return [*told, *mend_animations(document, reader.file)[1]]
 
 

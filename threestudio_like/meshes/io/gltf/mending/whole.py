@@ -13,7 +13,15 @@ import numpy as np
 
 from .....engine.errors import InputError
 from ..accessors import Accessors
-from ..document import COMPONENTS, DRACO, WIDTHS, GltfDocument, meshopt_of, mime_of
+from ..document import (
+    COMPONENTS,
+    DRACO,
+    WIDTHS,
+    GltfDocument,
+    column_width,
+    meshopt_of,
+    mime_of,
+)
 from ..materials import texture_place
 from ..scene import INSTANCING
 from ..source import texture_infos
@@ -117,9 +125,10 @@ class _Mending:
             return True
         if role != "vertex":
             return bool(stride)
+        gaps = not stride and column_width(row["type"], size) ** 2 > WIDTHS[row["type"]]
         together = len(views.get(number, ())) > 1 and not stride
         stride = stride or size * WIDTHS[row["type"]]
-        return bool(offset % 4 or stride % 4 or together)
+        return bool(offset % 4 or stride % 4 or together or gaps)
 
     def _coordinates(self) -> None:
         """Give a surface without the texture coordinates that its material reads empty ones."""
