@@ -388,6 +388,28 @@ def test_boxes_of_hidden_objects_grow_over_what_hides_them():
     assert front.box.tolist() == [10, 20, 30, 40]
 
 
+def test_a_small_thing_within_a_large_one_keeps_its_pixels():
+    """A ball under a table lies within what a box about the table shows, and however sure that is
+    of it, the ball's pixels are the ball's; two things that merely overlap share as ever."""
+
+    def square(low, high, value):
+        mask = np.zeros((40, 40), np.float32)
+        mask[low:high, low:high] = value
+        return Part("", mask, mask_box(mask))
+
+    table, ball = apart([square(4, 36, 0.95), square(16, 24, 0.7)])
+    assert (ball.mask > 0.5).sum() == 64
+    assert (table.mask > 0.5).sum() == 32 * 32 - 64
+    # Half of it lies beside: the surer one has what both claim.
+    one, two = apart([square(4, 30, 0.95), square(26, 36, 0.7)])
+    assert (one.mask > 0.5).sum() == 26 * 26
+    assert (two.mask > 0.5).sum() == 100 - 16
+    # Of things of one size the surer one has all of it.
+    one, two = apart([square(4, 30, 0.95), square(4, 28, 0.7)])
+    assert (one.mask > 0.5).sum() == 26 * 26
+    assert not (two.mask > 0.5).any()
+
+
 def test_masks_are_made_disjoint():
     parts = apart(
         [
