@@ -59,7 +59,7 @@ def pictures_in(folder: Path) -> list[Path]:
     found = [
         p
         for p in folder.iterdir()
-        if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
+        if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and not p.is_dir()
     ]
     return sorted(found, key=_by_number)
 
