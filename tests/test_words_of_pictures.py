@@ -14,7 +14,7 @@ from threestudio_like.commands.reconstruct import Reconstruct
 from threestudio_like.engine.errors import VocabularyError
 from threestudio_like.runs.options import PriorOptions
 from threestudio_like.runs.prior import said_of_picture
-from threestudio_like.systems.scene.prompt import READ, read_scene
+from threestudio_like.systems.scene.prompt import SCENE_WORDS, read_scene
 from threestudio_like.toybox.editions import edition
 
 ASSETS = Path(__file__).parent.parent / "assets"
@@ -62,13 +62,13 @@ FIFTY = {
 def test_what_is_left_of_a_prompt(world, cases):
     words = edition(world, "the test").vocabulary
     for prompt, wanted in cases.items():
-        assert words.without_unknown(prompt, words.words, READ) == wanted, prompt
+        assert words.without_unknown(prompt, words.words, SCENE_WORDS) == wanted, prompt
 
 
 def test_what_is_left_reads_as_the_same_things():
     words = edition("twenty", "the test").vocabulary
     prompt = "a checked mug standing on a shiny box, a tall tree behind the box"
-    text, _ = words.without_unknown(prompt, words.words, READ)
+    text, _ = words.without_unknown(prompt, words.words, SCENE_WORDS)
     scene = read_scene(text, words)
     assert [words.parse(o)[0].category for o in scene.objects] == ["mug", "box", "tree"]
     assert [(r.subject, r.kind, r.object) for r in scene.relations] == [

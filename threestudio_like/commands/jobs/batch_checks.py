@@ -16,7 +16,7 @@ from ...runs.prior import check_words, closed_world, said_of_picture
 from ...systems import registry
 from ...systems.cut_out.marks import check_boxes, read_boxes, read_mask, read_masks
 from ...systems.image_to_3d.photo import read_pixels
-from ...systems.scene.prompt import READ
+from ...systems.scene.prompt import SCENE_WORDS
 from ..registry import COMMANDS, PLUG_IN_COMMANDS
 
 
@@ -92,7 +92,7 @@ def _compose(options: Any) -> None:
         _words(options, options.text)
     if options.prompt:
         check_prompt(options.prompt)
-        _words(options, said_of_picture(options.model, options.prompt, keep=READ)[0])
+        _words(options, said_of_picture(options.model, options.prompt, keep=SCENE_WORDS)[0])
 
 
 def _evaluate(options: Any) -> None:

@@ -22,7 +22,7 @@ from ...systems.image_to_3d.photo import read_pixels
 from ...systems.scene.comboverse import Comboverse
 from ...systems.scene.objects import open_object
 from ...systems.scene.picture import Canvas, find_parts
-from ...systems.scene.prompt import READ, SceneText, read_scene
+from ...systems.scene.prompt import SCENE_WORDS, SceneText, read_scene
 from ...systems.scene.segmentation import check_marks
 from ..compose import Compose
 from .compose_objects import check_export, of_made_objects
@@ -77,7 +77,7 @@ def compose(
 def _compose_picture(options: Compose, system: Any, prior: DiffusionPrior | None) -> RunResult:
     check_prompt(options.prompt or "things")
     check_method(options)
-    prompt, left = said_of_picture(options.model, options.prompt, prior, keep=READ)
+    prompt, left = said_of_picture(options.model, options.prompt, prior, keep=SCENE_WORDS)
     text = read_scene(prompt, prompt_vocabulary(options.model, prior))
     words = check_words(options.spatial_words, text)
     boxes = read_boxes(options.boxes)

@@ -56,7 +56,7 @@ terms."""
 OPPOSITE = {"on": "under", "left of": "right of", "in front of": "behind"}
 OPPOSITE.update({b: a for a, b in list(OPPOSITE.items())})
 _ARTICLES = ("a", "an", "the", "one", "two", "three", "some")
-READ = frozenset({*_ARTICLES, *(word for words in LEXICON for word in words.split())})
+SCENE_WORDS = frozenset({*_ARTICLES, *(word for words in LEXICON for word in words.split())})
 """Words that mean something in a scene's prompt, whether or not a prior knows them."""
 _CONNECT = ("and", "with", "plus", "while", "is", "are", "that", "which")
 _LONGEST = max(len(words.split()) for words in LEXICON)
