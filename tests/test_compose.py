@@ -378,6 +378,32 @@ def test_which_object_hides_which():
     assert hidden_by([one, far], depth) == []
 
 
+def test_what_stands_on_a_thing_is_hidden_by_nothing_of_it():
+    """However near the front edge of a barrel is, the lamp on it is seen to its foot: to complete
+    it would give it a second one. With the roles changed, the barrel is still the one behind."""
+    lamp = Part("a lamp", square(64, 26, 6, 38, 30), np.zeros(4))
+    barrel = Part("a barrel", square(64, 18, 30, 46, 60), np.zeros(4))
+    near_barrel = np.broadcast_to(np.where(np.arange(64) < 30, 3.0, 2.0)[:, None], (64, 64))
+    for depth in (near_barrel, -near_barrel):
+        text = read_scene("a yellow lamp on a yellow barrel")
+        assert hidden_by([lamp, barrel], depth, text) == [(0, 1)]
+
+
+def test_things_beside_each_other_may_meet_and_hide_nothing():
+    """A house that touches a table's leg is whole; where the leg covers some of it, it is not."""
+    text = read_scene("a red table left of a red house")
+    depth = np.zeros((64, 64))
+    table = Part("a red table", square(64, 4, 20, 30, 52), np.zeros(4))
+    house = Part("a red house", square(64, 30, 24, 56, 48), np.zeros(4))
+    assert hidden_by([table, house], depth, text) == []
+    assert hidden_by([table, house], depth) == [(0, 1)]
+    mask = square(64, 24, 24, 56, 48)
+    mask[24:48, 24:30] = 0
+    mask[24:40, 22:24] = 1
+    behind = Part("a red house", mask, np.zeros(4))
+    assert hidden_by([table, behind], depth, text) == [(0, 1)]
+
+
 def test_boxes_of_hidden_objects_grow_over_what_hides_them():
     front, back = (
         Part("a", square(64, 10, 20, 30, 40), np.array([10.0, 20, 30, 40])),

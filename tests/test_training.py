@@ -11,6 +11,7 @@ from threestudio_like.engine.errors import CheckpointError, ConfigError
 from threestudio_like.priors.clip import ClipPrior
 from threestudio_like.priors.diffusion import Condition
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
+from threestudio_like.priors.voxel_diffusion import VoxelDiffusion, VoxelDiffusionConfig
 from threestudio_like.toybox.pairs import ToyPairs
 from threestudio_like.training.text_to_image.drawn import known_latents, loaded, training_groups
 from threestudio_like.training.text_to_image.vae import encode_all
@@ -146,6 +147,31 @@ def _stop_after(options, steps):
         patch.setattr(loop.LoopSettings, "__init__", every_step)
         with pytest.raises(Stop):
             train(options)
+
+
+def test_a_start_that_knows_other_categories_gives_what_both_know(tmp_path):
+    """A voxel model of a smaller world is a start for one of a larger world: the rows of its table
+    of classes go to their own names, whatever their numbers are; where it does not say its
+    names, its sizes are refused as any others."""
+    from dataclasses import replace
+
+    from threestudio_like.training.options import begin
+    from threestudio_like.training.shapes import class_rows
+
+    def model(classes: int) -> VoxelDiffusion:
+        config = VoxelDiffusionConfig.toybox()
+        return VoxelDiffusion(replace(config, unet=replace(config.unet, classes=classes)))
+
+    old, new, names = model(2), model(3), ["chair", "key", "ball"]
+    with pytest.raises(ConfigError, match="sizes"):
+        begin(new, old, tmp_path, class_rows(new, old, tmp_path, names))
+    (tmp_path / "categories.json").write_text('["ball", "chair"]')
+    fresh = new.unet.class_table.weight.clone()
+    begin(new, old, tmp_path, class_rows(new, old, tmp_path, names))
+    table, before = new.unet.class_table.weight, old.unet.class_table.weight
+    assert torch.equal(table[[2, 0]], before) and torch.equal(table[1], fresh[1])
+    assert torch.equal(new.unet.stem.weight, old.unet.stem.weight)
+    assert class_rows(model(2), old, tmp_path, ["ball", "chair"]) == {}
 
 
 def test_two_workers_train_together(trained, tmp_path):

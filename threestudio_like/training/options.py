@@ -215,10 +215,16 @@ def say(options: TrainingOptions, name: str, figures: dict[str, float]) -> None:
         print(f"{name}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
 
 
-def begin(model: torch.nn.Module, other: torch.nn.Module, folder: Path) -> None:
-    """Load another model's weights. Raises ConfigError if its sizes differ."""
+def begin(
+    model: torch.nn.Module,
+    other: torch.nn.Module,
+    folder: Path,
+    instead: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """Load another model's weights; those of `instead`, by name, count in place of its own. Raises
+    ConfigError if its sizes differ."""
     try:
-        model.load_state_dict(other.state_dict())
+        model.load_state_dict({**other.state_dict(), **(instead or {})})
     except RuntimeError:
         raise ConfigError(
             "its sizes are not those of the configuration",

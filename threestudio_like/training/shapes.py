@@ -4,6 +4,7 @@ two also on the user's own data; all can be resumed."""
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -157,7 +158,8 @@ def train_voxels(options: TrainingOptions) -> Path:
     torch.manual_seed(options.seed)
     model = VoxelDiffusion(config.model)
     if options.start is not None:
-        begin(model, VoxelDiffusion.load(options.start), options.start)
+        other = VoxelDiffusion.load(options.start)
+        begin(model, other, options.start, class_rows(model, other, options.start, train.categories))
     stage = voxel_stage(f"voxels-{options.embedding}", model, config, data=data)
     run(options, stage, {"config": to_dict(config)})
     stage.modules["ema"].copy_to(model.unet)  # type: ignore[operator]
@@ -166,6 +168,29 @@ def train_voxels(options: TrainingOptions) -> Path:
     write_file(target / "categories.json", json.dumps(train.categories).encode())
     note_world(options, target)
     return target
+
+
+def class_rows(
+    model: VoxelDiffusion, other: VoxelDiffusion, folder: Path, categories: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """The table of classes that a model begins with, where the one that it goes on from, of a
+    folder, knows other categories: the rows of those that both know are the other's, and the rest
+    are learnt from the start. Empty where nothing says which rows those are."""
+    key, there = "unet.class_table.weight", folder / "categories.json"
+    own, old = model.state_dict().get(key), other.state_dict().get(key)
+    if own is None or old is None or not there.is_file():
+        return {}
+    try:
+        names = json.loads(there.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    if names == list(categories) or len(names) != len(old) or own.shape[1] != old.shape[1]:
+        return {}
+    rows = own.clone()
+    for row, name in enumerate(categories):
+        if name in names:
+            rows[row] = old[names.index(name)]
+    return {key: rows}
 
 
 def _places(options: TrainingOptions) -> dict[str, float]:

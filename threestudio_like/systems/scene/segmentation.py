@@ -25,6 +25,8 @@ from .prompt import SceneText
 
 INSIDE = 0.6
 """Share of a mask within the foreground from which on the foreground is believed."""
+SIDES = 0.05
+"""Share of a box that the thing beside it may take, where both only stand side by side."""
 MOST = 12
 """Objects of one scene; the method is known to work for two to five (METHODS 4.7)."""
 
@@ -290,9 +292,10 @@ def hidden_by(
 ) -> list[tuple[int, int]]:
     """Pairs (front, back) of objects whose masks meet, the nearer one first.
 
-    What the prompt says counts most ("in front of", "behind"); then the feet: of two things on one
-    floor, seen from above, the one that ends lower in the picture is nearer; then the depth along
-    their common border.
+    What the prompt says counts most: "in front of" and "behind"; what stands on another thing is
+    hidden by nothing of it; and two things beside each other may meet without either hiding the
+    other. Then the feet: of two things on one floor, seen from above, the one that ends lower in
+    the picture is nearer; then the depth along their common border.
 
     Args:
         depth: (H, W), larger is farther. reach: pixels that count as meeting; 0 takes a fiftieth of
@@ -311,17 +314,31 @@ def hidden_by(
             if min(near_one.sum(), near_two.sum()) < 3:
                 continue
             relation = text.between(one, two) if text is not None else None
+            kind = relation.kind if relation is not None else ""
             lower = (parts[one].visible[3] - parts[two].visible[3]) / height
-            if relation is not None and relation.kind in ("in front of", "behind"):
-                first = (relation.subject == one) == (relation.kind == "in front of")
-            elif (relation is None or relation.kind not in ("on", "under", "in")) and abs(
-                lower
-            ) > feet:
+            if relation is not None and kind in ("in front of", "behind"):
+                first = (relation.subject == one) == (kind == "in front of")
+            elif relation is not None and kind == "on":
+                # What carries a thing lies below it, and a camera that looks down sees all of it.
+                first = relation.subject == one
+            elif kind in ("left of", "right of") and _beside(parts[one], parts[two]):
+                continue
+            elif kind not in ("under", "in") and abs(lower) > feet:
                 first = lower > 0
             else:
                 first = float(np.median(depth[near_one])) <= float(np.median(depth[near_two]))
             pairs.append((one, two) if first else (two, one))
     return pairs
+
+
+def _beside(one: Part, two: Part) -> bool:
+    """Whether two things meet at their sides alone: hardly anything of either lies in the box of
+    what is seen of the other."""
+    for part, other in ((one, two), (two, one)):
+        x0, y0, x1, y1 = (int(v) for v in part.visible)
+        if float((other.mask[y0:y1, x0:x1] > 0.5).mean()) > SIDES:
+            return False
+    return True
 
 
 def feet_seen(parts: list[Part], reach: int = 0) -> list[int]:
