@@ -273,6 +273,10 @@ class Told:
         ({"maybe": True}, 0.86, "relief"),
         ({"maybe": True}, 0.96, "cisp"),
         ({"sure": True}, 0.6, "relief"),
+        # Within a scene an outline lacks what others hide.
+        ({"said": True, "part": True}, 0.6, "cisp"),
+        ({"said": True, "part": True}, 0.4, "relief"),
+        ({"maybe": True, "part": True}, 0.86, "relief"),
         ({"sure": True}, None, "relief"),
         ({}, 0.99, "relief"),
         ({"sure": True, "depth": "toybox"}, 0.99, "relief"),

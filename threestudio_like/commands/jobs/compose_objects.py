@@ -93,6 +93,7 @@ class ObjectMaker:
                     name=name,
                     content=hashlib.sha256(pixels.tobytes()).hexdigest()[:16],
                     prior=self.prior,
+                    part=True,
                 )
 
             self._make(name, part.phrase, picture)

@@ -231,6 +231,7 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         sure=words.sure,
         maybe=words.maybe,
         known=given.known,
+        part=given.part,
     )
     method = name_of(options)
     plans: list[StagePlan] = []

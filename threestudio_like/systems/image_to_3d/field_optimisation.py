@@ -189,7 +189,7 @@ class PictureOptimisation(PictureSystem):
             except CollapseError as error:
                 reason = error.what
             else:
-                if taken_over(fit, request.world_knows):
+                if taken_over(fit, request.world_knows, request.part):
                     return found, True
                 reason = f"cisp's shape fits too little (silhouette IoU {fit.silhouette:.2f})"
         request.events.say(f"field: {reason}; it begins as a relief of the picture.")

@@ -49,13 +49,14 @@ class Limit:
 class Calibration:
     """Thresholds by figure; the cosine from which a guessed word is sure, and the one below which
     the embedded world does not know the thing; between both its shape has to agree by
-    `maybe_silhouette`; how near a runner-up may be (difference of evidence) for a turn to be
+    `maybe_silhouette`, and that of a known thing within a scene by `part_silhouette`; how near a runner-up may be (difference of evidence) for a turn to be
     undecided; and where all this comes from."""
 
     limits: Mapping[str, Limit]
     sure_word: float
     maybe_word: float
     maybe_silhouette: float
+    part_silhouette: float
     undecided: float
     source: str
 
@@ -70,6 +71,7 @@ def calibration() -> Calibration:
         sure_word=facts["sure word"],
         maybe_word=facts["maybe word"],
         maybe_silhouette=facts["maybe silhouette"],
+        part_silhouette=facts["part silhouette"],
         undecided=facts["undecided"],
         source=str(facts["source"]),
     )
@@ -186,9 +188,17 @@ def with_word(fit: Fit, method: str, *, found_cut: bool = False, sure_cut: bool 
     return replace(fit, word=word, why=why, advice=advice)
 
 
-def taken_over(fit: Fit, sure: bool) -> bool:
+def taken_over(fit: Fit, sure: bool, part: bool = False) -> bool:
     """Whether a shape of the embedded world is taken for a picture: it has to fit, and closely
-    where nobody surely knows that the thing is of that world."""
+    where nobody surely knows that the thing is of that world.
+
+    Args:
+        part: whether the picture is cut out of one of several things. Its outline lacks what others
+            hide, so where the thing is surely known, the shape has to agree roughly: what is right
+            from one side alone is worse in a scene (docs/results/whole_scenes.md).
+    """
+    if part and sure:
+        return fit.silhouette >= calibration().part_silhouette
     return fit.word == "fits" and (sure or fit.silhouette >= calibration().maybe_silhouette)
 
 

@@ -81,6 +81,7 @@ class PictureRequest(Request):
         said: whether the prompt is the user's own, and no guess; sure: whether a guess is sure;
             maybe: whether the embedded world may know the thing.
         known: what the user knows of the picture.
+        part: whether it is cut out of a picture of several things.
     """
 
     photo: Photo
@@ -92,6 +93,7 @@ class PictureRequest(Request):
     sure: bool = False
     maybe: bool = False
     known: Known = field(default_factory=Known)
+    part: bool = False
 
     @property
     def world_knows(self) -> bool:

@@ -104,7 +104,7 @@ def by_auto(
         except CollapseError as error:
             reason = error.what
         else:
-            if taken_over(fit, request.world_knows):
+            if taken_over(fit, request.world_knows, request.part):
                 return config, found, BEST
             reason = f"its shape {said_of(fit)}"
             if fit.word == "fits":

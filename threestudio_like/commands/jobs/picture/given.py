@@ -32,6 +32,7 @@ class InputImage:
 
     source: where it comes from. name: for the run. content: a hash. view: from where it shows the
     object, if it was made here, and prior: by which prior. known: what the user knows of it.
+    part: whether it is cut out of a picture of several things.
     """
 
     photo: Photo
@@ -41,6 +42,7 @@ class InputImage:
     view: Viewpoint | None = None
     prior: DiffusionPrior | None = None
     known: Known = field(default_factory=Known)
+    part: bool = False
 
 
 def pictures_of(picture: Path, further: tuple[Path, ...]) -> list[Path]:
