@@ -37,6 +37,7 @@ from threestudio_like.systems.scene.layout import (
     LayoutConfig,
     Seen,
     initial_transform,
+    looks_down,
     mask_iou,
     own_masks,
     projected_box,
@@ -772,3 +773,11 @@ def test_of_several_starts_the_one_that_keeps_the_words_is_chosen():
         scores.append(scene_score(scene, text, text.prompt, Comboverse()))
     assert [s["relations"] for s in scores] == [1.0, 0.0]
     assert scores[0]["score"] > scores[1]["score"] + 0.5
+
+
+def test_an_object_below_the_middle_is_looked_down_on_more_steeply():
+    """By as much as the ray through its box says: half the field of view at the picture's edge."""
+    middle, edge = np.array([10.0, 40, 20, 60]), np.array([10.0, 90, 20, 110])
+    assert looks_down(middle, 40.0, 100) == pytest.approx(0.0)
+    assert looks_down(edge, 40.0, 100) == pytest.approx(20.0)
+    assert looks_down(edge - 100 * np.array([0, 1, 0, 1]), 40.0, 100) == pytest.approx(-20.0)

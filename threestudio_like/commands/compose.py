@@ -55,7 +55,8 @@ class Compose:
     """Vertical field of view of the picture, degrees; 0: the prior's own camera, or fitted where it
     knows none."""
     elevation: float | None = None
-    """Degrees by which the picture looks down; from the objects' own pictures by default."""
+    """Degrees by which the picture looks down, which the objects' shapes are told too; found by the
+    objects' own pictures by default."""
     method: tyro.conf.OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
     model: tyro.conf.OmitArgPrefixes[PriorOptions] = field(default_factory=PriorOptions)
     asset: tyro.conf.OmitArgPrefixes[AssetOptions] = field(default_factory=AssetOptions)

@@ -159,7 +159,8 @@ def train_voxels(options: TrainingOptions) -> Path:
     model = VoxelDiffusion(config.model)
     if options.start is not None:
         other = VoxelDiffusion.load(options.start)
-        begin(model, other, options.start, class_rows(model, other, options.start, train.categories))
+        rows = class_rows(model, other, options.start, train.categories)
+        begin(model, other, options.start, rows)
     stage = voxel_stage(f"voxels-{options.embedding}", model, config, data=data)
     run(options, stage, {"config": to_dict(config)})
     stage.modules["ema"].copy_to(model.unet)  # type: ignore[operator]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from ...runs.configure import export_config
 from ...runs.options import RunOptions
 from ...runs.record import read_finished
 from ...runs.session import Run
+from ...systems.image_to_3d.known import Known
 from ...systems.image_to_3d.photo import photo_of
 from ...systems.registry import SYSTEMS
 from ...systems.scene.amodal_completion import Completed
@@ -78,9 +80,15 @@ class ObjectMaker:
     fits: dict[str, str] = field(default_factory=dict)
     """The word about every object that was made, for the report."""
 
-    def reconstruct(self, name: str, part: Part, done: Completed) -> SceneObject:
+    def reconstruct(
+        self, name: str, part: Part, done: Completed, elevation: float | None = None
+    ) -> SceneObject:
         """One object by `reconstruct`, in a folder of its own; one that is there already (a run
-        that goes on) is taken as it is."""
+        that goes on) is taken as it is.
+
+        Args:
+            elevation: degrees by which its picture looks down, where that is known.
+        """
         folder = self.run.folder / "objects" / name
         if not _finished(folder):
             self.run.events.status(f"scene: reconstructing {part.phrase or name}", force=True)
@@ -93,6 +101,7 @@ class ObjectMaker:
                     name=name,
                     content=hashlib.sha256(pixels.tobytes()).hexdigest()[:16],
                     prior=self.prior,
+                    known=Known(elevation=None if elevation is None else math.radians(elevation)),
                     part=True,
                 )
 

@@ -29,6 +29,7 @@ from ...systems.scene.layout import (
     Seen,
     fitted_camera,
     initial_transform,
+    looks_down,
     mask_iou,
     on_the_ground,
     own_masks,
@@ -106,12 +107,13 @@ class Composition:
         whole = self._complete(canvas, parts, order)
         objects = []
         for number, (name, part, done) in enumerate(zip(names, parts, whole)):
+            # What was completed is how large the object is.
+            part.box = completed_box(done)
             if given:
                 objects.append(replace(given[number], name=name))
             else:
-                objects.append(self.maker.reconstruct(name, part, done))
-            # What was completed is how large the object is.
-            part.box = completed_box(done)
+                down = self._looks_down(part.box, canvas.pixels.shape[0])
+                objects.append(self.maker.reconstruct(name, part, done, elevation=down))
         self.pages.update(picture_pages(canvas.pixels, parts, names, whole=whole))
         seen = [
             Seen(part.box, part.mask, float(np.median(depth[part.mask > 0.5])), yaw=-o.azimuth)
@@ -151,6 +153,15 @@ class Composition:
             **self.maker.fits,
         }
         return self._finish(scene, objects, figures)
+
+    def _looks_down(self, box: np.ndarray, height: int) -> float | None:
+        """Degrees by which the picture of an object looks down on it, where the user says it of the
+        scene's."""
+        said, protocol = self.options.elevation, self.prior.facts.camera or PLAIN_CAMERAS
+        if said is None:
+            return None
+        steeper = looks_down(box, self.options.fov or protocol.fov_y, height)
+        return min(max(said + steeper, -89.0), 89.0)
 
     def _first_placement(
         self, objects: list[SceneObject], seen: list[Seen], parts: list[Part], camera: Cameras
@@ -281,7 +292,12 @@ class Composition:
         most as they do in the picture."""
         options, known, size = self.options, self.prior.facts.camera, canvas.pixels.shape[0]
         protocol = known or PLAIN_CAMERAS
-        told = [math.degrees(o.elevation) for o in objects if o.elevation is not None]
+        # Each object was looked at alone, along the ray through its middle.
+        told = [
+            math.degrees(o.elevation) - looks_down(s.box, options.fov or protocol.fov_y, size)
+            for o, s in zip(objects, seen)
+            if o.elevation is not None
+        ]
         if told and known is not None:
             # Silhouettes of single objects tell it badly: what the prior's pictures have has a
             # voice too.

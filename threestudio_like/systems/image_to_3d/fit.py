@@ -49,8 +49,9 @@ class Limit:
 class Calibration:
     """Thresholds by figure; the cosine from which a guessed word is sure, and the one below which
     the embedded world does not know the thing; between both its shape has to agree by
-    `maybe_silhouette`, and that of a known thing within a scene by `part_silhouette`; how near a runner-up may be (difference of evidence) for a turn to be
-    undecided; and where all this comes from."""
+    `maybe_silhouette`, and that of a known thing within a scene by `part_silhouette`; how near a
+    runner-up may be (difference of evidence) for a turn to be undecided; and where all this comes
+    from."""
 
     limits: Mapping[str, Limit]
     sure_word: float

@@ -89,6 +89,13 @@ def ray_through(camera: Cameras, x: float, y: float) -> tuple[np.ndarray, np.nda
     return frame[:3, 3], frame[:3, :3] @ local
 
 
+def looks_down(box: np.ndarray, fov_y: float, height: int) -> float:
+    """Degrees by which the ray through the middle of a box (4,), in pixels of a picture of
+    `height`, looks down more steeply than the middle of the picture. fov_y: degrees."""
+    away = (float(box[1] + box[3]) / height - 1) * math.tan(math.radians(fov_y) / 2)
+    return math.degrees(math.atan(away))
+
+
 def initial_transform(
     body: Body, seen: Seen, camera: Cameras, config: LayoutConfig | None = None
 ) -> Transform:
