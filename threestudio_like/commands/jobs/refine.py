@@ -14,6 +14,7 @@ from ...kernels.devices import MAIN
 from ...meshes.mesh import Asset
 from ...priors.diffusion import DiffusionPrior
 from ...runs.configure import configure, export_config, part_of
+from ...runs.contents import check_named
 from ...runs.delivery import RunResult
 from ...runs.memory_budget import limits_from
 from ...runs.options import PriorOptions, check_prompt, flag
@@ -59,6 +60,10 @@ def refine(
             "is a scene of several objects",
             str(source),
             f"Refine them one by one: threestudio-like refine {source / 'objects' / first}",
+        )
+    if prior is None and "prior" not in asked(options):
+        check_named(
+            record.facts, str(source), "Give it, refine(..., prior=...), or another by --prior NAME"
         )
     if record.command in ("texture", "reconstruct") or record.facts.get("picture") is not None:
         return _refine_texture(options, source, record, system=system, prior=prior)
