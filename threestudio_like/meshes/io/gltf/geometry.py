@@ -14,6 +14,7 @@ from .accessors import Accessors
 from .document import DRACO
 from .materials import texture_transform
 from .normals import mirrors, normals_differ, own_normals, unmorphed
+from .numbered import carry
 from .read import Reader
 from .source import (
     GltfSource,
@@ -170,6 +171,8 @@ class GeometryPatch:
         index = faces.reshape(-1, 1).astype(kind)
         row["indices"] = self.accessors.put(index, old=row.get("indices"), indices=True)
         row.pop("mode", None)
+        if has_origin(mesh):
+            carry(row, self.source.file, self.accessors, mesh)
 
     def _copies(
         self, before: dict[str, Any], mesh: Mesh, change: GeometryChange
