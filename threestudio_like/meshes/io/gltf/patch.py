@@ -175,9 +175,11 @@ class _Patch:
         change = edit.change
         if not change.any and not edit.relooked:
             return ("same",)
-        mesh = edit.mesh
+        mesh, faces = edit.mesh, edit.mesh.faces
+        if change.corners and self.geometry.mirrored(self.source.refs[name], mesh):
+            faces = faces[:, ::-1]
         shape = (
-            None if not change.corners else (mesh.faces.tobytes(), _bytes(mesh.origin)),
+            None if not change.corners else (faces.tobytes(), _bytes(mesh.origin)),
             change.moved,
             _bytes(mesh.uv) if change.uv or change.carried else None,
             _bytes(mesh.colours) if change.recoloured else change.uncoloured,

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...features import Feature
 from ...mesh import Asset, Mesh
+from ...surface.instances import oriented
 from .document import DRACO, GltfDocument
 from .materials import GLOSSY, texture_place
 from .numbered import lost_extensions
@@ -151,7 +152,9 @@ class GltfSource:
                 continue
             shape = b""
             if not same_corners(mesh, before):
-                shape = mesh.faces.tobytes() + (b"" if mesh.uv is None else mesh.uv.tobytes())
+                # A node that mirrors the mesh turns its faces over.
+                uv = b"" if mesh.uv is None else mesh.uv.tobytes()
+                shape = oriented(mesh.faces).tobytes() + uv
             known = shapes.setdefault((ref.place.mesh, ref.primitive), set())
             if known and shape not in known:
                 yield name
