@@ -193,3 +193,19 @@ def test_gaps_within_matrices_are_not_compared_and_all_else_is(
         within = place % (stride or size)
         said = within < size and within % step < long
         assert bool(differences(given, glb(other))) == said, place
+
+
+def test_a_mesh_of_many_primitives_is_checked_once_for_all_of_them(tmp_path, monkeypatch):
+    """And not once for each, which took minutes for thousands."""
+    from threestudio_like.meshes.io.gltf import document
+
+    checked, count = [], 200
+    check = document._has_attributes
+    monkeypatch.setattr(document, "_has_attributes", lambda row: checked.append(0) or check(row))
+    glb = Glb()
+    glb.add("meshes", {"primitives": [primitive(glb, QUAD) for _ in range(count)]})
+    below(glb, {})
+    data = tool(tmp_path, glb, "convert", "--to-unit", "cm")
+    assert len(gltf_of(data)[0]["meshes"][0]["primitives"]) == count
+    # The document, and those that it is written from and mended in.
+    assert count <= len(checked) <= 8 * count
