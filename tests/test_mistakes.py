@@ -53,6 +53,19 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "a number behind resume": (("resume", "x", "300"), "Did you mean --steps 300?"),
     "a folder behind concept": (("train", "concept", "x"), "Did you mean --images x?"),
     "a store behind status": (("batch", "status", "x"), "Did you mean --store x?"),
+    # options of another action
+    "faces of convert": (
+        ("mesh", "convert", "{mug}", "--faces", "100", "--out", "x.glb"),
+        "--faces: changes nothing in mesh convert: it is an option of decimate",
+    ),
+    "a default of another action": (
+        ("mesh", "clean", "{mug}", "--faces", "5000", "--out", "x.glb"),
+        "--faces: changes nothing in mesh clean",
+    ),
+    "a file of info": (("mesh", "info", "{mug}", "--out", "x.glb"), "--out: changes nothing"),
+    "holes of unwrap": (("mesh", "unwrap", "{mug}", "--holes", "4"), "it is an option of clean"),
+    "pictures of toybox": (("train", "toybox", "--images", "x"), "an option of train concept"),
+    "a world of concept": (("train", "concept", "--world", "fifty"), "of other trainings"),
     "prompts for a manifest": (("batch", "{text}"), "--prompts"),
     "words behind doctor": (("doctor", "please"), "does not know what to do"),
     # options
