@@ -13,6 +13,12 @@ import torch
 
 import threestudio_like as tsl
 from threestudio_like.commands import api
+from threestudio_like.commands.generate import Generate
+from threestudio_like.priors.oracle import Gaussian, PointMass
+from threestudio_like.runs.contents import digest_of_prior
+from threestudio_like.runs.record import RunRecord
+from threestudio_like.runs.repeat import made_in_python
+from threestudio_like.runs.session import Run
 
 from .runs import QUICK, run, sha
 
@@ -21,6 +27,7 @@ VALUES = {
     "start.refine.steps": np.int64(2),
     "start.iterations": 8,
 }
+FACTS = {"prompt": "a chair", "prior": "toybox"}
 SMALL = tsl.AssetOptions(texture=128, faces=1500, turntable=False)
 
 
@@ -68,6 +75,45 @@ def test_a_configuration_and_a_prior_made_in_python(tmp_path):
     )
     named = quick(tmp_path / "b")
     assert sha(made.folder / "asset.glb") == sha(named.folder / "asset.glb")
+
+
+def test_a_run_goes_on_with_the_prior_that_it_was_begun_with(tmp_path, capsys):
+    """As a command opens it: another prior of the class, none, and the same; then what would take
+    the prior by name."""
+
+    def began(prior: PointMass | None, **more: bool) -> None:
+        options = Generate(prompt="a chair", run=tsl.RunOptions(out=tmp_path / "a", **more))
+        with (
+            made_in_python({"prior": prior, "system": None}),
+            Run.open("generate", options, name="chair") as run,
+        ):
+            run.describe(FACTS, tsl.LatentNerf())
+            run._write_record()
+
+    mass = PointMass(torch.full((3, 8, 8), 0.5))
+    began(mass)
+    for other in (PointMass(torch.full((3, 8, 8), 0.25)), Gaussian(mass.mu, 0.1), None):
+        with pytest.raises(tsl.UserError, match="different: prior object"):
+            began(other, resume=True)
+    began(PointMass(mass.mu.clone()), resume=True)
+    with pytest.raises(tsl.UserError, match="a prior of your own"):
+        tsl.refine(tmp_path / "a")
+    record = RunRecord(command="generate", options={"run": {}}, facts=FACTS)
+    record.write(tmp_path / "a")
+    capsys.readouterr()
+    began(mass, resume=True)
+    assert "does not say that it was begun with a prior" in capsys.readouterr().err
+
+
+def test_a_prior_is_told_by_its_weights_and_not_by_what_it_has_done():
+    first, second = tsl.load_prior("toybox"), tsl.load_prior("toybox", dtype="float32")
+    before = digest_of_prior(first)
+    assert digest_of_prior(second) == before
+    second.encode_text(["a red chair"])
+    assert digest_of_prior(second) == before
+    with torch.no_grad():
+        next(second.denoiser.parameters()).add_(1)
+    assert digest_of_prior(second) != before
 
 
 @pytest.mark.parametrize("times", [(), [0.9, 0.5], (np.float64(0.9), 0.5)])

@@ -18,6 +18,7 @@ from threestudio_like.commands.jobs.batch_options import (
 from threestudio_like.commands.jobs.batch_plan import Plan, _Reader
 from threestudio_like.commands.jobs.batch_work import CommandWork
 from threestudio_like.engine.errors import ConfigError
+from threestudio_like.meshes.mesh import Asset
 from threestudio_like.runs.batch.manifest import expand, parse_manifest, read_manifest, seeds_of
 from threestudio_like.runs.options import given
 
@@ -107,6 +108,21 @@ ITEMS: dict[str, tuple[list, str, str]] = {
         'item 2, field "text"',
         "either",
     ),
+    "poses and boxes": (
+        [GOOD, {"command": "compose", "poses": "poses.json", "boxes": ["1,2,3,4"]}],
+        'item 2, field "boxes"',
+        "goes without",
+    ),
+    "poses of a mesh that is not there": (
+        [GOOD, {"command": "compose", "poses": "poses.json"}],
+        "item 2",
+        'names "ball.obj", which is not there',
+    ),
+    "poses that are none": (
+        [GOOD, {"command": "compose", "poses": "bad.json"}],
+        "item 2",
+        "is no JSON",
+    ),
     "nothing to evaluate": (
         [GOOD, {"command": "evaluate", "source": "none"}],
         'item 2, field "source"',
@@ -132,6 +148,8 @@ def test_a_bad_item_is_named_and_nothing_is_made(name, tmp_path, capsys):
     items, place, word = ITEMS[name]
     path = tmp_path / "m.yaml"
     path.write_text(json.dumps({"items": items}))
+    (tmp_path / "poses.json").write_text('[{"file": "ball.obj"}]')
+    (tmp_path / "bad.json").write_text("[")
     assert batch(path, "--store", tmp_path / "store") == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1, told
@@ -306,3 +324,26 @@ class Anything:
 
     def __contains__(self, id):
         return True
+
+
+def test_poses_travel_with_the_meshes_that_they_name(tmp_path, capsys):
+    (tmp_path / "meshes").mkdir()
+    mug = MUG.read_text()
+    (tmp_path / "meshes" / "mug.obj").write_text(f"mtllib mug.mtl\nusemtl red\n{mug}")
+    (tmp_path / "meshes" / "mug.mtl").write_text("newmtl red\nKd 1 0 0\n")
+    poses = [
+        {"file": "meshes/mug.obj", "name": "left"},
+        {"file": "meshes/mug.obj", "name": "right", "translation": [2, 0, 0]},
+    ]
+    (tmp_path / "poses.json").write_text(json.dumps(poses))
+    path = tmp_path / "m.yaml"
+    item = {"command": "compose", "poses": "poses.json", "turntable": False}
+    path.write_text(json.dumps({"items": [item]}))
+    assert batch(path, "--store", tmp_path / "store") == 0, capsys.readouterr().err
+    records = (tmp_path / "store" / "inputs").glob("*.json")
+    files = [[*json.loads(record.read_text())["files"]] for record in records]
+    assert [names for names in files if "poses.json" in names] == [
+        ["poses.json", "meshes/mug.mtl", "meshes/mug.obj"]
+    ]
+    (made,) = (tmp_path / "store").glob("items/*/*/asset.glb")
+    assert {*Asset.load(made).meshes} == {"left", "right"}

@@ -332,6 +332,40 @@ def test_copies_stay_copies(tmp_path):
         assert displacement(before, after) < 0.02
 
 
+@pytest.mark.parametrize("normals", [True, False])
+def test_copies_that_a_node_mirrors_stay_copies(tmp_path, capsys, normals):
+    turn = trimesh.transformations.rotation_matrix
+    places = [moved((3 * k, 0, 0)) @ turn(0.7 * k, (1, 2, 0)) for k in range(4)]
+    places[0][:3, :3] *= [1, 1.5, 1]
+    places[1][:3, :3] *= [-1, 1, 1]
+    places[3][:3, :3] *= [2, -1, 0.5]
+    instanced(tmp_path, places)
+    if normals:
+        ball = CREATION.icosphere(3)
+        scene = trimesh.Scene()
+        scene.add_geometry(ball, geom_name="ball", node_name="n0", transform=places[0])
+        for number, place in enumerate(places[1:], 1):
+            scene.graph.update(f"n{number}", matrix=place, geometry="ball")
+        data = scene.export(file_type="glb", include_normals=True)
+        (tmp_path / "in.glb").write_bytes(data)
+    words = ["mesh", "decimate", str(tmp_path / "in.glb"), "--out", str(tmp_path / "out.glb")]
+    assert main([*words, "--faces", "800"]) == 0
+    assert "instances" not in capsys.readouterr().err
+    scene = trimesh.load(tmp_path / "out.glb")
+    assert [len(ball.faces) for ball in scene.geometry.values()] == [200]
+    for number, place in enumerate(places):
+        np.testing.assert_allclose(scene.graph.get(f"n{number}")[0], place, atol=1e-6)
+    again = Asset.load(tmp_path / "out.glb")
+    whole = Asset.load(tmp_path / "in.glb")
+    for before, after in zip(whole.meshes.values(), again.meshes.values()):
+        assert displacement(before, after) < 0.05
+        # Faces look outwards, and normals with them, as before.
+        corners = after.vertices[after.faces].astype(np.float64) - after.vertices.mean(0)
+        assert np.linalg.det(corners).sum() > 0
+        out = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        assert (np.einsum("fkc,fc->fk", after.normals[after.faces], out) > 0).all()
+
+
 def test_copies_that_meet_others_go_with_them():
     half = sheet(height=lambda x, y: 0.2 * np.sin(6 * x) * np.cos(5 * y))
     mirrored = Mesh(half.vertices * np.float32([1, -1, 1]), half.faces, uv=half.uv)

@@ -106,14 +106,88 @@ def test_another_network_is_no_clip(tmp_path):
 
 
 def test_depth_models_of_other_kinds_are_not_guessed_at(tmp_path):
-    """A GLPN says depth, where a DPT says its inverse: taken for one, near would be far."""
-    from transformers import GLPNConfig, GLPNForDepthEstimation
+    """Taken for one that says the inverse of depth, near would be far."""
+    folder = tmp_path / "depth"
+    shutil.copytree(embedded_folder("depth"), folder)
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**values, "model_type": "canopy"}))
+    with pytest.raises(ModelError, match=r'is a "canopy".*depth_anything.*glpn, depth_pro'):
+        load_depth(str(folder))
 
+
+@pytest.mark.parametrize("edges", [(64, 96), (70, 100)])
+def test_a_glpn_says_what_the_librarys_pipeline_says(edges, tmp_path):
+    from PIL import Image
+    from transformers import (
+        DepthEstimationPipeline,
+        GLPNConfig,
+        GLPNForDepthEstimation,
+        GLPNImageProcessorPil,
+    )
+
+    torch.manual_seed(0)
     sizes = {"hidden_sizes": [8] * 4, "depths": [1] * 4, "num_attention_heads": [1] * 4}
-    made = GLPNForDepthEstimation(GLPNConfig(**sizes, decoder_hidden_size=8))
+    made = GLPNForDepthEstimation(GLPNConfig(**sizes, decoder_hidden_size=8)).eval()
     made.save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match=r'is a "glpn".*depth_anything'):
-        load_depth(str(tmp_path))
+    GLPNImageProcessorPil().save_pretrained(tmp_path)
+    pixels = torch.randint(0, 256, (*edges, 3), dtype=torch.uint8)
+    pipeline = DepthEstimationPipeline(model=made, image_processor=GLPNImageProcessorPil())
+    wanted = pipeline(Image.fromarray(pixels.numpy()))["predicted_depth"]
+    prior = load_depth(str(tmp_path))
+    assert (prior.metric, prior.inverse, prior.framed) == (True, False, False)
+    found = prior.predict(pixels[None].float() / 255)[0]
+    assert found.shape == edges
+    # Where sizes are not multiples of 32 the library resizes in bytes, and back by cubics.
+    near = 1e-5 if edges == (64, 96) else 0.02
+    assert torch.allclose(found, wanted, rtol=near)
+
+
+@pytest.mark.parametrize("view", [True, False])
+def test_a_depth_pro_says_metres_where_it_knows_its_field_of_view(view, tmp_path):
+    from transformers import DepthProConfig, DepthProForDepthEstimation
+
+    torch.manual_seed(0)
+    part = {
+        "model_type": "dinov2",
+        "num_hidden_layers": 4,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_attention_heads": 2,
+        "patch_size": 2,
+        "image_size": 8,
+    }
+    config = DepthProConfig(
+        patch_size=8,
+        fusion_hidden_size=16,
+        intermediate_hook_ids=[2, 1],
+        intermediate_feature_dims=[8, 8],
+        scaled_images_ratios=[0.5, 1.0],
+        scaled_images_overlap_ratios=[0.0, 0.2],
+        scaled_images_feature_dims=[12, 12],
+        use_fov_model=view,
+        **{f"{name}_model_config": dict(part) for name in ("image", "patch", "fov")},
+    )
+    made = DepthProForDepthEstimation(config).eval()
+    made.save_pretrained(tmp_path)
+    facts = {"image_processor_type": "DepthProImageProcessor", "size": {"height": 16, "width": 16}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(facts))
+    prior = load_depth(str(tmp_path))
+    assert (prior.metric, prior.inverse) == (view, not view)
+    pictures = torch.rand(2, 20, 30, 3)
+    found = prior.predict(pictures)
+    shown = torch.nn.functional.interpolate(
+        (pictures.permute(0, 3, 1, 2) - 0.5) / 0.5, (16, 16), mode="bilinear"
+    )
+    with torch.no_grad():
+        said = made(pixel_values=shown)
+    # The library's own post-processing, which cannot be imported without torchvision.
+    nearness = said.predicted_depth
+    if view:
+        focal = 0.5 * 30 / torch.tan(0.5 * torch.deg2rad(said.field_of_view))
+        nearness = nearness * 30 / focal[:, None, None]
+    nearness = torch.nn.functional.interpolate(nearness[:, None], (20, 30), mode="bilinear")[:, 0]
+    wanted = 1 / nearness.clamp(1e-4, 1e4)
+    assert torch.allclose(found if view else 1 / found.clamp(1e-4, 1e4), wanted, rtol=1e-4)
 
 
 RANGE = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.6, 0.7], "size": {"height": 32}}

@@ -137,3 +137,69 @@ def test_a_picture_for_a_surface_without_one_lies_where_its_maps_do(tmp_path, tr
     pbr = document["materials"][0]["pbrMetallicRoughness"]
     one, two = (dict(pbr[k]) for k in ("baseColorTexture", "metallicRoughnessTexture"))
     assert {**one, "index": 0} == {**two, "index": 0}
+
+
+def numbered() -> Glb:
+    """The pipe whose two rims are outlined, with other extensions that say numbers, or none."""
+    glb, shape = Glb(), pipe()
+    first = np.arange(AROUND)
+    rim = np.stack([first, first + 1], -1)
+    pairs = np.concatenate([rim, rim + ROWS * (AROUND + 1)])
+    own = {
+        "CESIUM_primitive_outline": {"indices": glb.accessor(pairs.reshape(-1), "<u2")},
+        "FB_ngon_encoding": {},
+        "ACME_corners": {"corner": [{"at": 7}]},
+        "ACME_names": {"called": "pipe"},
+        "EXT_mesh_features": {"featureIds": [{"featureCount": 1, "attribute": 0}]},
+    }
+    row = {
+        "attributes": {
+            "POSITION": glb.position(shape["position"]),
+            "NORMAL": glb.accessor(shape["normal"]),
+            "TEXCOORD_0": glb.accessor(shape["uv"]),
+            "_FEATURE_ID_0": glb.accessor(np.zeros(len(shape["position"]), np.float32)),
+        },
+        "indices": glb.accessor(shape["faces"].reshape(-1), "<u2"),
+        "extensions": own,
+    }
+    whole = {"EXT_mesh_manifold": {"manifoldPrimitive": {"indices": row["indices"]}}}
+    glb.add("meshes", {"name": "pipe", "primitives": [row], "extensions": whole})
+    glb.add("nodes", {"mesh": 0, "name": "pipe"})
+    glb.use(*own, *whole)
+    glb.document["scenes"][0]["nodes"] = [0]
+    return glb
+
+
+@pytest.mark.parametrize(
+    ("words", "whole"), [(("decimate", "--faces", "200"), False), (("unwrap",), True)]
+)
+def test_what_names_vertices_by_their_numbers_follows_them_or_goes(tmp_path, capsys, words, whole):
+    data = tool(tmp_path, numbered(), *words)
+    told = capsys.readouterr().err
+    document, _ = gltf_of(data)
+    (row,) = document["meshes"][0]["primitives"]
+    assert "extensions" not in document["meshes"][0]
+    assert {*row["extensions"]} == {"CESIUM_primitive_outline", "ACME_names", "EXT_mesh_features"}
+    assert {*document["extensionsUsed"]} == {*row["extensions"]}
+    places = table_of(data, row["attributes"]["POSITION"])
+    pairs = table_of(data, row["extensions"]["CESIUM_primitive_outline"]["indices"]).reshape(-1, 2)
+    heights = places[pairs.astype(int)][..., 1]
+    assert (heights == heights[:, :1]).all()
+    assert np.isin(heights, [0, 2]).all()
+    assert "FB_ngon_encoding of pipe" in told
+    assert "ACME_corners of pipe" in told
+    assert "EXT_mesh_manifold of pipe" in told
+    assert ("CESIUM_primitive_outline of pipe" in told) != whole
+    assert "EXT_mesh_features" not in told
+    if whole:
+        assert len(pairs) >= 2 * AROUND
+
+
+def test_a_file_whose_vertices_stay_keeps_what_names_them(tmp_path, capsys):
+    data = tool(tmp_path, numbered(), "convert", "--to-unit", "cm")
+    given, _ = gltf_of(numbered().data())
+    made, _ = gltf_of(data)
+    assert made["meshes"] == given["meshes"]
+    assert "extensions" not in capsys.readouterr().err
+    tool(tmp_path, numbered(), "convert", out="out.obj")
+    assert "mesh extensions" in capsys.readouterr().err

@@ -156,3 +156,56 @@ def test_the_unwrap_command_keeps_the_looks_of_variants(tmp_path):
     for before, after in zip(glb.document["materials"], gltf_of(data)[0]["materials"]):
         infos = [m["pbrMetallicRoughness"]["baseColorTexture"] for m in (before, after)]
         assert lies_on(data, 0, infos[1]) == lies_on(glb.data(), 0, infos[0])
+
+
+SMALL_MATRICES = [
+    *[("MAT2", 5121, 2, 4), ("MAT2", 5123, 4, 4), ("MAT3", 5121, 3, 4), ("MAT3", 5123, 6, 8)],
+    *[("MAT4", 5121, 4, 4), ("MAT3", 5126, 12, 12), ("VEC3", 5121, 9, 9)],
+]
+"""Shape, component, bytes of a column and how far columns are apart; a vector is one column."""
+
+
+@pytest.mark.parametrize(("shape", "component", "long", "step"), SMALL_MATRICES)
+@pytest.mark.parametrize("stride", [0, 48])
+def test_gaps_within_matrices_are_not_compared_and_all_else_is(
+    shape, component, long, step, stride
+):
+    """Columns begin at multiples of four bytes; what lies between them says nothing."""
+    columns = int(shape[3:]) if shape.startswith("MAT") else 3
+    long, step = (long, step) if shape.startswith("MAT") else (1, 1)
+    count, size = 3, columns * step
+
+    def glb(values: np.ndarray) -> bytes:
+        made = Glb()
+        row = primitive(made, QUAD)
+        view = made.view(values.tobytes(), **({"byteStride": stride} if stride else {}))
+        entry = {"bufferView": view, "componentType": component, "count": count, "type": shape}
+        row["attributes"]["_OWN"] = made.add("accessors", entry)
+        made.add("meshes", {"primitives": [row]})
+        below(made, {})
+        return made.data()
+
+    whole = np.arange(count * (stride or size), dtype=np.uint8)
+    given = glb(whole)
+    for place in range(len(whole)):
+        other = whole.copy()
+        other[place] ^= 255
+        within = place % (stride or size)
+        said = within < size and within % step < long
+        assert bool(differences(given, glb(other))) == said, place
+
+
+def test_a_mesh_of_many_primitives_is_checked_once_for_all_of_them(tmp_path, monkeypatch):
+    """And not once for each, which took minutes for thousands."""
+    from threestudio_like.meshes.io.gltf import document
+
+    checked, count = [], 200
+    check = document._has_attributes
+    monkeypatch.setattr(document, "_has_attributes", lambda row: checked.append(0) or check(row))
+    glb = Glb()
+    glb.add("meshes", {"primitives": [primitive(glb, QUAD) for _ in range(count)]})
+    below(glb, {})
+    data = tool(tmp_path, glb, "convert", "--to-unit", "cm")
+    assert len(gltf_of(data)[0]["meshes"][0]["primitives"]) == count
+    # The document, and those that it is written from and mended in.
+    assert count <= len(checked) <= 8 * count

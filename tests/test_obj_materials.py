@@ -9,6 +9,7 @@ import trimesh
 from PIL import Image
 
 from threestudio_like.meshes import Asset, Mesh
+from threestudio_like.meshes.io.obj import library_lines
 from threestudio_like.meshes.io.obj.blocks import map_line, read_blocks
 from threestudio_like.meshes.material import Material, Sampler
 
@@ -189,3 +190,21 @@ def test_one_material_with_two_textures_becomes_two(tmp_path):
         )
     again = Asset.load(Asset(parts).save(tmp_path / "two.obj"))
     assert [int(m.texture[0, 0, 0]) for m in again.meshes.values()] == [0, 9]
+
+
+def test_pictures_are_named_apart_whatever_their_number_is(monkeypatch):
+    """Each asked for the names of all others, and for all of their numbers."""
+    asked = []
+    numbered = library_lines._numbered
+    monkeypatch.setattr(
+        library_lines, "_numbered", lambda *words: asked.append(words) or numbered(*words)
+    )
+    pictures = library_lines.NewPictures("x", {"X1.PNG": b"kept", "x3.png": b"3"})
+    names = [pictures.add("x", "png", str(k).encode()) for k in range(1000)]
+    # Number 3 had its bytes and its name already; a name of other letter case is taken.
+    assert names[:4] == ["x.png", "x2.png", "x4.png", "x3.png"]
+    assert len({name.casefold() for name in names}) == 1000
+    assert len(asked) <= 4 * 1000
+    assert pictures.add("x", "png", b"7") == names[7]
+    assert pictures.add("x", "png", b"kept") == "x1.png"
+    assert pictures.add("y", "", b"0") == "y"

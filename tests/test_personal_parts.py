@@ -20,15 +20,17 @@ from threestudio_like.commands.jobs.refine import as_the_source
 from threestudio_like.commands.parsing import flags_of
 from threestudio_like.commands.refine import Refine
 from threestudio_like.commands.registry import command_names, options_of
+from threestudio_like.commands.resume import Resume
 from threestudio_like.engine.config import from_dict, to_dict
 from threestudio_like.engine.errors import UserError
 from threestudio_like.priors.families.detection import load_folder
 from threestudio_like.priors.model_folder import DiffusersConfig
 from threestudio_like.priors.personal.choice import PersonalParts
 from threestudio_like.priors.text.concepts import in_tokens, read_concept, unused_words
-from threestudio_like.runs.options import PriorOptions
+from threestudio_like.runs.options import PriorOptions, RunOptions
 from threestudio_like.runs.prior import load_prior
 from threestudio_like.runs.record import RunRecord
+from threestudio_like.runs.written import asked, names_written, written_options
 
 
 @pytest.fixture(scope="module")
@@ -414,6 +416,46 @@ def test_what_is_given_now_replaces_what_was_given_before():
     other, told = as_the_source(PriorOptions(prior="sd-2.1-base"), record)
     assert other == PriorOptions(prior="sd-2.1-base")
     assert "--lora, --lora-weight, --vae of the run before is left out" in told[0]
+
+
+def test_a_default_that_is_written_does_not_give_way_to_the_run_before():
+    record = RunRecord(
+        command="generate",
+        options={"model": {"prior": "sd-1.5", "like": ["p.png"], "like_weight": 0.5, "vae": "v"}},
+        facts={"prior": "sd-1.5"},
+    )
+    taken, told = as_the_source(PriorOptions(), record, {"prior"})
+    assert taken == PriorOptions()
+    assert "of the run before is left out: --prior is another" in told[0]
+    taken, _ = as_the_source(PriorOptions(), record, {"like", "dtype"})
+    assert (taken.prior, taken.vae, taken.like) == ("sd-1.5", Path("v"), ())
+    assert as_the_source(PriorOptions(), record)[0].like == (Path("p.png"),)
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["--prior", "toybox", "a red chair"], {"prior"}),
+        (["--no-turntable", "--like_weight=1"], {"turntable", "like_weight"}),
+        (["--turntable", "--distil.steps", "3"], {"turntable"}),
+        (["a red chair"], set()),
+    ],
+)
+def test_options_are_known_as_written(words, names):
+    assert names_written(Refine, words) == names
+    with written_options(Refine, names):
+        assert {*names} <= {*asked(Refine())}
+        assert not asked(Resume())
+    assert not asked(Refine())
+
+
+def test_a_run_does_not_go_on_with_another_default(tmp_path, capsys):
+    options = to_dict(Generate(prompt="a red chair", run=RunOptions(seed=5, out=tmp_path)))
+    RunRecord(command="generate", options=options, facts={"prompt": "a red chair"}).write(tmp_path)
+    assert main(["generate", "a red chair", "--resume", "--out", str(tmp_path), "--seed", "0"]) == 2
+    assert "different: --seed" in capsys.readouterr().err
+    assert main(["resume", str(tmp_path), "--seed", "0"]) == 2
+    assert "--seed: cannot change" in capsys.readouterr().err
 
 
 def test_painting_on_keeps_prior_parts_and_control(tmp_path, monkeypatch):

@@ -196,3 +196,30 @@ def test_a_picture_is_found_by_its_name_in_the_encoding_of_windows_too(tmp_path,
     data = TEXT_PLY.replace(b"tiles.png", "Gehäuse.png".encode(encoding))
     asset = Asset.load(written(tmp_path, "a.ply", data))
     np.testing.assert_array_equal(asset.mesh.texture, PICTURE)
+
+
+@pytest.mark.parametrize("last", ["\n", "\r", "\r\n"])
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "mixed"])
+@pytest.mark.parametrize("kind", ["ascii", "binary_little_endian", "binary_big_endian"])
+def test_lines_may_end_in_any_way(kind, end, last, tmp_path):
+    """A first number that begins with a line feed is no line end, and a comment no end."""
+    lines = [
+        *("ply", f"format {kind} 1.0", "comment before end_header x", "element vertex 3"),
+        *(f"property float {axis}" for axis in "xyz"),
+        *("element face 1", "property list uchar int vertex_indices"),
+    ]
+    ends = ["\r", "\n", "\r\n", "\n"] if end == "mixed" else [end]
+    head = "".join(line + ends[k % len(ends)] for k, line in enumerate(lines))
+    order = ">" if "big" in kind else "<"
+    vertices = np.zeros((3, 3), f"{order}f4")
+    vertices[1, 0], vertices[2, 1] = 1, 1
+    vertices[0] = np.frombuffer(b"\n\r\n?" * 3 if order == "<" else b"\n\n\n\n" * 3, f"{order}f4")
+    faces = b"\3" + np.array([0, 1, 2], f"{order}i4").tobytes()
+    data = vertices.tobytes() + faces
+    if kind == "ascii":
+        rows = [*(" ".join(map(repr, map(float, row))) for row in vertices), "3 0 1 2", ""]
+        data = ends[0].join(rows).encode()
+    (tmp_path / "x.ply").write_bytes(f"{head}end_header{last}".encode() + data)
+    (mesh,) = Asset.load(tmp_path / "x.ply").meshes.values()
+    assert len(mesh.faces) == 1
+    assert np.array_equal(np.sort(mesh.vertices, 0), np.sort(vertices.astype("<f4"), 0))

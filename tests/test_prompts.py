@@ -22,6 +22,7 @@ from threestudio_like.priors.families.detection import load_folder
 from threestudio_like.priors.model_folder import DiffusersConfig
 from threestudio_like.priors.text.weighted import emphasis_of, parse_weighted
 from threestudio_like.renderers import Cameras
+from threestudio_like.runs.options import check_prompt
 from threestudio_like.runs.prior import check_texts, fit_guidance, read_prompt
 from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
@@ -114,6 +115,19 @@ def test_weights_that_are_none_are_refused(prompt):
         prompt = "(red:1000) chair"
     with pytest.raises(InputError):
         parse_weighted(prompt)
+
+
+def test_words_are_no_file_and_files_are_no_words(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "chair").mkdir()
+    (tmp_path / "black").mkdir()
+    (tmp_path / "black" / "white").mkdir()
+    (tmp_path / "my chair.glb").write_bytes(b"")
+    for words in ("a red chair", "chair", "R2.D2", "a 3.5 m sofa", "a v1.0 robot", "red/blue ball"):
+        check_prompt(words)
+    for file in ("chair.glb", "pictures/chair.JPG", "x.obj", "my chair.glb", "black/white"):
+        with pytest.raises(InputError, match="the name of a file"):
+            check_prompt(file)
 
 
 @pytest.mark.parametrize("name", ["sd", "sdxl", "sd3", "flux-dev", "deepfloyd-if"])

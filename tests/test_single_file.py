@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from tests.twins import save_twin
 from threestudio_like.engine.errors import ModelError
 from threestudio_like.priors.families.detection import load_folder
-from threestudio_like.priors.families.single_file import layout_of
+from threestudio_like.priors.families.own_noise import prediction_by
+from threestudio_like.priors.families.single_file import LAYOUTS, _resize, layout_of
 from threestudio_like.priors.model_folder import DiffusersConfig
 from threestudio_like.priors.registry import resolve
 
@@ -154,6 +156,81 @@ def test_what_a_file_says_of_its_noise_is_read(folder, tmp_path, cache):
     prior = load_folder(path, DiffusersConfig(tokenizer=folder), "v")
     assert prior.facts.prediction_type == "v_prediction"
     assert float(prior.schedule.alphas_cumprod[-1]) < 1e-6
+
+
+@pytest.fixture(scope="module")
+def noisy(folder, tmp_path_factory):
+    """A twin that was taught to predict noise at its last time step; its configurations say v."""
+    from diffusers import UNet2DConditionModel
+
+    own = tmp_path_factory.mktemp("noisy") / "twin"
+    shutil.copytree(folder, own)
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel.from_pretrained(str(own / "unet"))
+    optimiser = torch.optim.Adam(unet.parameters(), 2e-3)
+    text = torch.zeros(4, 7, unet.config.cross_attention_dim)
+    for _ in range(75):
+        noise = torch.randn(4, unet.config.in_channels, 8, 8)
+        loss = (unet(noise, 999, encoder_hidden_states=text).sample - noise).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    unet.save_pretrained(str(own / "unet"))
+    _says(own, "v_prediction")
+    return own
+
+
+def _says(folder, prediction):
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "prediction_type": prediction}))
+
+
+def test_what_a_denoiser_predicts_is_asked_of_itself(noisy, folder, tmp_path, cache):
+    """As Stable Diffusion 2 base beside the configurations of 2.1: no tensor tells them apart."""
+    path = checkpoint(noisy, tmp_path / "base.safetensors")
+    prior = load_folder(path, DiffusersConfig(tokenizer=noisy), "base")
+    assert prior.facts.prediction_type == "epsilon"
+    assert "read as epsilon, and not as v_prediction" in " ".join(prior.facts.notes)
+    assert "--load.prediction_type" in " ".join(prior.facts.notes)
+    chosen = DiffusersConfig(tokenizer=noisy, prediction_type="v_prediction")
+    again = load_folder(path, chosen, "base")
+    assert again.facts.prediction_type == "v_prediction"
+    assert not again.facts.notes
+    # One that hides the noise is none of epsilon, whatever stands beside it.
+    other = load_folder(
+        checkpoint(folder, tmp_path / "v.safetensors"), DiffusersConfig(tokenizer=folder), "v"
+    )
+    assert other.facts.prediction_type == "v_prediction"
+    assert "does not give back" in " ".join(other.facts.notes)
+
+
+@pytest.mark.parametrize(
+    ("share", "said", "found", "words"),
+    [
+        (0.99, "epsilon", "epsilon", ""),
+        (0.02, "v_prediction", "v_prediction", ""),
+        (0.99, "v_prediction", "epsilon", "read as epsilon"),
+        (-0.3, "epsilon", "v_prediction", "read as v_prediction"),
+        (0.5, "epsilon", "epsilon", "cannot be told"),
+        (None, "epsilon", "epsilon", ""),
+        (0.02, "sample", "sample", ""),
+    ],
+)
+def test_only_a_clear_answer_decides(share, said, found, words):
+    kind, notes = prediction_by(share, said)
+    assert kind == found
+    assert words in " ".join(notes)
+    assert bool(words) == bool(notes)
+
+
+@pytest.mark.parametrize(("before", "after"), [(96, 64), (64, 64), (8, 8)])
+def test_a_base_model_has_its_own_size(before, after, tmp_path):
+    second = next(layout for layout in LAYOUTS if layout.name == "Stable Diffusion 2")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"sample_size": before}))
+    notes = _resize(path, second, "epsilon")
+    assert json.loads(path.read_text())["sample_size"] == after
+    assert bool(notes) == (before != after)
 
 
 @pytest.mark.parametrize(("guided", "name"), [(True, "FLUX.1-dev"), (False, "FLUX.1-schnell")])

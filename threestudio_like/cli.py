@@ -123,7 +123,10 @@ def _run(arguments: list[str]) -> int:
 
         if not launcher.launched():
             return launcher.launch(views.ranks, arguments)
-    result = carry_out(command, options)
+    from .runs.written import names_written, written_options
+
+    with written_options(type(options), names_written(type(options), arguments[1:])):
+        result = carry_out(command, options)
     if isinstance(result, str) and result:
         print(result)
     return DOES_NOT_FIT if getattr(result, "failed", False) is True else 0

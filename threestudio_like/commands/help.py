@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import shlex
 import shutil
 import textwrap
 import typing
@@ -14,6 +15,7 @@ from typing import Any, Literal
 
 import tyro
 
+from ..meshes.io.formats import is_mesh_file
 from .registry import PROGRAM, examples_of, options_of
 
 COLUMN = 26
@@ -157,3 +159,37 @@ def _is_shown(hint: Any) -> bool:
 
 def _is_positional(hint: Any) -> bool:
     return any("Positional" in repr(mark) for mark in _marks(hint))
+
+
+OWN_PLACE = {
+    ("refine", ""): "--prompt",
+    ("evaluate", ""): "--prompt",
+    ("export", ""): "--to",
+    ("mesh", ""): "--out",
+    ("mesh", "info"): "",
+    ("mesh", "register"): "--onto",
+    ("batch", ""): "--store",
+    ("train", ""): "--out",
+    ("train", "concept"): "--images",
+}
+"""Command and the first word behind it, or "" for all others -> the option that a word too many was
+most likely meant for."""
+OF_NUMBERS = {"mesh": "--faces", "resume": "--steps"}
+"""Command -> the option that a number too many was most likely meant for."""
+
+
+def place_of(command: str, standing: list[str], word: str) -> str:
+    """The option that a word was meant for which stands behind a command without one, as a remedy;
+    "" where there is no guess.
+
+    Args:
+        standing: all that stands without an option, `word` among it.
+    """
+    name = OWN_PLACE.get((command, standing[0]), OWN_PLACE.get((command, ""), ""))
+    if word.isdigit():
+        name = OF_NUMBERS.get(command, "")
+    elif command == "evaluate" and is_mesh_file(Path(word)):
+        name = "--truth"
+    elif command == "export" and Path(word).suffix:
+        word = Path(word).suffix[1:]
+    return f"Did you mean {name} {shlex.quote(word)}?" if name else ""

@@ -18,7 +18,7 @@ import tyro
 from ..engine.errors import ConfigError, did_you_mean
 from ..engine.places import expand_paths, user_path
 from ..engine.registry import PLUGINS, plugin_files, read_plugin_file, read_plugin_files
-from .help import help_of
+from .help import help_of, place_of
 from .registry import PROGRAM, command_names, is_configured, options_of
 
 AXES = ("--up", "--front", "--to-up", "--to-front")
@@ -352,10 +352,11 @@ def _check_positionals(command: str, kind: type, flags: dict[str, Any], rest: li
             f"{PROGRAM} {command}",
             f'{PROGRAM} {command} {before}"{words}"',
         )
+    word = stray[len(names)]
     raise ConfigError(
-        f'does not know what to do with "{stray[len(names)]}"',
+        f'does not know what to do with "{word}"',
         f"{PROGRAM} {command}",
-        f"See: {PROGRAM} {command} --help",
+        place_of(command, stray, word) or f"See: {PROGRAM} {command} --help",
     )
 
 

@@ -15,15 +15,22 @@ from ..engine.errors import ModelError
 from ..engine.turns import alone, working
 from .model_files import read_json
 from .networks.back_head import TwoSidedDepth, load_back_head
-from .pretrained import picture_range, read_network
+from .pretrained import IMAGENET, picture_edge, picture_facts, picture_range, read_network
 from .registry import DEPTH_MODELS, EMBEDDED, embedded_folder, find_model
 
 EMBEDDED_SPAN = 2.0
 """The embedded estimator measures from one unit in front of the object's centre to one unit behind
 it, so that its depths lie in [0, 2]."""
-KINDS = ("depth_anything", "prompt_depth_anything", "dpt", "zoedepth")
-"""Types of transformers' models that are read. Others say depth where these say disparity (GLPN),
-want pictures of one size (DepthPro), or measure something else (canopies)."""
+KINDS = ("depth_anything", "prompt_depth_anything", "dpt", "zoedepth", "glpn", "depth_pro")
+"""Types of transformers' models that are read. What others say, depth or its inverse, and of what
+(canopies), is not known."""
+NEAREST, FARTHEST = 1e-4, 1e4
+"""Metres, the bounds within which DepthPro's inverse depth is turned."""
+RANGES = {"glpn": ((0.0,) * 3, (1.0,) * 3), "depth_pro": ((0.5,) * 3, (0.5,) * 3)}
+"""What the models of a type take from colours and divide them by, where their folder does not
+say."""
+DIVISOR = ("size_divisor", 32)
+"""Of the edges of GLPN's pictures, and where it does not say."""
 FRAME_HALF_WIDTH = 0.792
 """Half of the picture's edge in the embedded estimator's units, at the object's centre: the half
 width that G3DR's camera sees (METHODS 3.2)."""
@@ -70,8 +77,8 @@ class DepthPrior(ABC):
 
 
 class TransformersDepth(DepthPrior):
-    """A depth estimator from a transformers folder (Depth Anything, DPT, ZoeDepth, …), which knows
-    the back where a `BackHead` lies beside the model.
+    """A depth estimator from a transformers folder (Depth Anything, DPT, ZoeDepth, GLPN, DepthPro,
+    …), which knows the back where a `BackHead` lies beside the model.
 
     Args:
         folder: contains config.json and model.safetensors.
@@ -109,32 +116,52 @@ class TransformersDepth(DepthPrior):
         self.has_back = head is not None
         self.metric = (
             getattr(config, "depth_estimation_type", "relative") == "metric"
-            or config.model_type == "zoedepth"
+            or kind in ("zoedepth", "glpn")
+            or (kind == "depth_pro" and config.use_fov_model)
         )
         self.inverse = not self.metric
         self.framed = self.metric and getattr(config, "depth_units", "") == "frame"
+        self.kind = str(kind)
+        self._mean, self._deviation = picture_range(folder, *RANGES.get(self.kind, IMAGENET))
+        if kind == "glpn":
+            self.size, self.patch, self.square = 0, int(picture_facts(folder).get(*DIVISOR)), False
+        elif kind == "depth_pro":
+            edge = (
+                picture_edge(folder) if "size" in picture_facts(folder) else 4 * config.patch_size
+            )
+            self.size, self.patch, self.square = edge, 1, True
+        else:
+            self._read_sizes(config)
+
+    def _read_sizes(self, config: Any) -> None:
         backbone = getattr(config, "backbone_config", None) or config
         # The convolutional backbone of a hybrid has no picture size of its own, so that of its
         # transformer is used.
         facts = [
             getattr(part, name, None)
             for name in ("image_size", "patch_size")
-            for part in (backbone, self.model.config)
+            for part in (backbone, config)
         ]
         self.size, self.patch = int(facts[0] or facts[1] or 384), int(facts[2] or facts[3] or 16)
         # Hybrids accept only pictures of their own size, as their image processor makes them.
-        self.square = bool(getattr(self.model.config, "is_hybrid", False))
-        self._mean, self._deviation = picture_range(folder)
+        self.square = bool(getattr(config, "is_hybrid", False))
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         """Estimate depth at the model's resolution and return it at the size of the pictures.
 
         Pictures are resized so that the shorter edge is the model's and both edges are multiples of
-        its patch; for hybrids, to their square.
+        its patch; for hybrids and DepthPro, to their square. GLPN sees them as they are, but for
+        edges that are no multiples.
         """
-        found = self.model(pixel_values=self._input(images)).predicted_depth
-        return self._output(found, images)
+        said = self.model(pixel_values=self._input(images))
+        found = said.predicted_depth
+        if self.kind != "depth_pro" or self.inverse:
+            return self._output(found, images)
+        # It says the inverse of depth for a picture as wide as its focal length.
+        width = 2 * torch.tan(torch.deg2rad(said.field_of_view) / 2)
+        nearness = self._output(found * width[:, None, None], images)
+        return 1 / nearness.clamp(NEAREST, FARTHEST)
 
     @torch.no_grad()
     def predict_sides(self, images: torch.Tensor) -> BothSides:
@@ -146,16 +173,15 @@ class TransformersDepth(DepthPrior):
         return BothSides(visible, back, found.elevation)
 
     def _input(self, images: torch.Tensor) -> torch.Tensor:
-        height, width = images.shape[1:3]
-        share = self.size / min(height, width)
-        shape = [
-            max(self.patch, round(edge * share / self.patch) * self.patch)
-            for edge in (height, width)
-        ]
+        edges = images.shape[1:3]
+        share = self.size / min(edges) if self.size else 1.0
+        counts = [edge * share / self.patch for edge in edges]
+        shape = [max(1, round(n) if self.size else int(n)) * self.patch for n in counts]
         shape = [self.size, self.size] if self.square else shape
         x = ((images - self._mean) / self._deviation).permute(0, 3, 1, 2)
         if list(x.shape[2:]) != shape:
-            x = F.interpolate(x, shape, mode="bilinear", align_corners=False, antialias=share < 1)
+            smooth = share < 1 and self.kind != "depth_pro"
+            x = F.interpolate(x, shape, mode="bilinear", align_corners=False, antialias=smooth)
         return x
 
     def _output(self, depth: torch.Tensor, images: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ ELSEWHERE = ("load", "export")
 TOP_LEVEL = {
     *("format", CHECKSUM, "command", "verb", "options", "config", "export", "threads"),
     *("prompt", "system", "preset", "prior", "seed", "method", "parts", "concepts", "control"),
-    *("contents", "meshes content"),
+    *("contents", "meshes content", "prior object"),
     *("picture", "picture content", "box", "segmenter", "mask content", "fov", "elevation"),
     *("mesh", "mesh content", "frame", "unwrap", "lock", "lock_parts", "maps", "variants"),
     *("source", "source record", "boxes", "objects", "spatial words", "poses", "poses content"),

@@ -268,7 +268,7 @@ def default_options(kind: Callable[[], O]) -> O:
 
 
 def check_prompt(prompt: str) -> None:
-    """Raise InputError on a prompt that holds no words or too many."""
+    """Raise InputError on a prompt that holds no words or too many, or is the name of a file."""
     if not prompt.strip():
         raise InputError("the prompt is empty", "prompt", 'Say what to make: "a red chair"')
     if len(prompt) > LONGEST_PROMPT:
@@ -279,6 +279,11 @@ def check_prompt(prompt: str) -> None:
         )
     if not any(c.isalnum() for c in prompt):
         raise InputError("the prompt holds no words", "prompt", 'Say what to make: "a red chair"')
+    if "." in prompt or "/" in prompt:
+        # The endings of files are asked of all formats, which are not needed to print a help.
+        from .prompts import check_words
+
+        check_words(prompt)
 
 
 LIMITS: dict[str, tuple[float, float, str]] = {

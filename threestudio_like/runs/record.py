@@ -22,7 +22,7 @@ RUN_YAML = "run.yaml"
 CHECKSUM = "checksum"
 """Key of a run.yaml: 16 digits of the SHA-256 of all that stands below its line. It is at the top,
 so that a file whose end is lost has it still. Records of earlier versions have none."""
-LATER = ("concepts", "contents", "meshes content")
+LATER = ("concepts", "contents", "meshes content", "prior object")
 """Facts that are written only where there is something, and that came later than others."""
 FINISHED = "finished.json"
 WRITTEN = "written.json"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..engine.config import dotted
@@ -21,13 +22,15 @@ LEFT_OUT = (
     *("preview_seconds", "log_every", "keep", "checkpoint_steps", "strict", "set", "pick"),
 )
 """Options that decide nothing of what is made; `set` is written by its own names."""
-_IN_PYTHON: ContextVar[tuple[str, ...]] = ContextVar("objects made in Python", default=())
+_IN_PYTHON: ContextVar[Mapping[str, Any]] = ContextVar(
+    "objects made in Python", default=MappingProxyType({})
+)
 
 
 @contextmanager
 def made_in_python(objects: Mapping[str, Any]) -> Iterator[None]:
     """While a command is carried out with objects that no option can name."""
-    token = _IN_PYTHON.set(tuple(k for k, v in objects.items() if v is not None))
+    token = _IN_PYTHON.set({k: v for k, v in objects.items() if v is not None})
     try:
         yield
     finally:
@@ -38,6 +41,12 @@ def is_from_python(name: str) -> bool:
     """Whether the command that is carried out has an object of this name that was made in
     Python."""
     return name in _IN_PYTHON.get()
+
+
+def made_object(name: str) -> Any:
+    """The object of this name that was made in Python for the command that is carried out; None
+    where there is none."""
+    return _IN_PYTHON.get().get(name)
 
 
 def repeat_line(command: str, options: Any, threads: int | None, folder: Path) -> str:

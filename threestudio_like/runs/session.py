@@ -188,15 +188,17 @@ class Run:
         """
         import torch
 
-        from .contents import contents_of
+        from .contents import contents_of, doubts, object_facts
         from .memory_budget import tell
         from .prior import parts_facts
 
-        own = {**parts_facts(self.options), **contents_of(self.options, config)}
+        own = {**parts_facts(self.options), **contents_of(self.options, config), **object_facts()}
         plain = as_read_back({**facts, **own})
         saved = self._saved
         if saved is not None:
             # What an earlier version did not write down cannot be asked of its runs.
+            for line in doubts({*plain} & saved.unsaid()):
+                self.events.say(line)
             plain = {k: v for k, v in plain.items() if k not in saved.unsaid()}
             saved.check_same(plain, self.folder)
         self.record.facts = plain

@@ -102,15 +102,18 @@ def evaluate(
 
 
 @working()
-def open_run(folder: PathLike) -> Any:
+def open_run(folder: PathLike, *, prior: DiffusionPrior | None = None) -> Any:
     """The model (field, renderer, background) that a run of `generate` or `refine` ended with.
+
+    Args:
+        prior: of the run, where it was made in Python; by default the one that the run names.
 
     Raises:
         UserError: with what is wrong, where, and what to do.
     """
     from ..jobs.opening import open_model
 
-    return open_model(as_path(folder, "folder"))
+    return open_model(as_path(folder, "folder"), prior)
 
 
 def load_prior(name: str | PathLike, *, device: str = "", **options: Any) -> DiffusionPrior:

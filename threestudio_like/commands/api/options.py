@@ -25,6 +25,7 @@ from ...runs.options import (
     PriorOptions,
     RunOptions,
 )
+from ...runs.written import written_options
 from ...systems.system import VERBS
 from ..parsing import flags_of
 from ..registry import carry_out
@@ -120,6 +121,8 @@ def _check_objects(command: str, system: Any, prior: Any) -> None:
                 "system",
                 f"Leave it out for the default of {command}",
             )
+    if prior is None and command == "refine":
+        return
     if not isinstance(prior, (str, Path, PriorOptions, DiffusionPrior)):
         raise ConfigError(
             f"must be a name, a folder, PriorOptions or a prior, got {_named(prior)}",
@@ -149,7 +152,8 @@ def quiet_by_default(run: RunOptions | None) -> RunOptions:
 
 
 def run_command(command: str, options: Any, system: Any, prior: Any) -> RunResult:
-    """Carry a command out, with a method or a prior by name or made in Python. Raises UserError."""
+    """Carry a command out, with a method or a prior by name or made in Python; None as the prior of
+    a refinement is that of its run. Raises UserError."""
     _check_objects(command, system, prior)
     objects: dict[str, Any] = {}
     if isinstance(system, str):
@@ -161,8 +165,9 @@ def run_command(command: str, options: Any, system: Any, prior: Any) -> RunResul
         options = replace(options, model=group(PriorOptions, prior, "prior"))
     elif isinstance(prior, (str, Path)):
         options = replace(options, model=replace(options.model, prior=str(prior)))
-    else:
+    elif prior is not None:
         objects["prior"] = prior
+    names = {"prior"} if isinstance(prior, (str, Path)) else set()
     # Runs in several threads of a process load their models one after the other.
-    with working():
+    with working(), written_options(type(options), names):
         return carry_out(command, expand_paths(options), objects)

@@ -102,7 +102,7 @@ def refine(
     *,
     prompt: str = "",
     system: Any = None,
-    prior: PriorLike = "toybox",
+    prior: PriorLike | None = None,
     seed: int = 0,
     steps: int | None = None,
     preset: str = "auto",
@@ -118,6 +118,7 @@ def refine(
         source: a run's folder, or what `generate` or `texture` returned.
         prompt: what it should look like; the run's own prompt where empty.
         system: a configuration (`RgbRefinement(...)`) instead of a preset.
+        prior: instead of that of the run.
         The others are those of `generate`.
 
     Raises:

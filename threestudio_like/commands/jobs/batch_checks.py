@@ -76,7 +76,11 @@ def _reconstruct(options: Any) -> None:
 
 
 def _compose(options: Any) -> None:
-    if bool(options.text) == bool(options.picture):
+    if options.poses is not None:
+        from .compose_poses import check_posed
+
+        check_posed(options)
+    elif bool(options.text) == bool(options.picture):
         raise ConfigError(
             "wants either a picture or a text", "--text" if options.text else "--picture"
         )

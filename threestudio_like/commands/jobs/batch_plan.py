@@ -164,7 +164,7 @@ class _Reader:
             check_paths(command, named, values, place)
             references: dict[str, list[dict[str, Any] | str]] = {
                 key: [
-                    str(path) if is_hub_id(key, path) else _reference(self.plan, path)
+                    str(path) if is_hub_id(key, path) else _reference(self.plan, path, key)
                     for path in paths
                 ]
                 for key, paths in named.items()
@@ -254,14 +254,22 @@ def _names(command: str) -> set[str]:
     return {key for config in configurations_of(command) for key in dotted(config)}
 
 
-def _reference(plan: Plan, path: Path) -> dict[str, Any]:
+def _reference(plan: Plan, path: Path, option: str) -> dict[str, Any]:
     """How a specification names a file: by its content, with all that it names itself."""
-    suffix = path.suffix.lower()
     beside: set[Path] = set()
-    if path.is_file() and suffix in NAMING:
+    if path.is_file() and option == "poses":
+        from .compose_poses import named_by
+
+        named = named_by(path)
+        beside = {*named, *(p for f in named if _names_files(f) for p in _beside(plan, f))}
+    elif path.is_file() and _names_files(path):
         beside = _beside(plan, path)
     digest = plan.inputs.add(path, beside)
     return {"file": digest, "name": path.name, **({"folder": True} if path.is_dir() else {})}
+
+
+def _names_files(path: Path) -> bool:
+    return path.suffix.lower() in NAMING
 
 
 _BESIDE: dict[tuple[str, int], set[Path]] = {}

@@ -88,6 +88,49 @@ def compose_poses(options: Compose, config_of: Any) -> RunResult:
         return _settled(run, text, config, poses, objects, picture)
 
 
+def check_posed(options: Compose) -> None:
+    """Raise what a scene of poses would begin with, before anything of it is loaded.
+
+    Raises:
+        ConfigError, InputError: options, the file of poses, a mesh or a picture that is not there.
+    """
+    assert options.poses is not None
+    _check(options)
+    refuse_parts(options.model, "is for a prior, and a layout is only settled")
+    path = options.poses.expanduser()
+    poses = read_poses(path)
+    count = len(poses.objects)
+    if options.objects:
+        _check_count(len(options.objects), count, path)
+    else:
+        for number, pose in enumerate(poses.objects, 1):
+            if not _beside(path, pose.file, number).is_file():
+                raise InputError(f'names "{pose.file[:60]}", which is not there', str(path))
+    picture = _picture_of(options, poses, path)
+    if picture is not None and not picture.is_file():
+        raise InputError(f'names "{poses.picture[:60]}", which is not there', str(path))
+
+
+def named_by(path: Path) -> list[Path]:
+    """The files below its folder that a file of poses names, as far as they are there: meshes and a
+    picture. Raises InputError where it says no poses."""
+    poses = read_poses(path)
+    folder = path.parent.resolve()
+    files = [
+        (folder / name).resolve() for name in (*(p.file for p in poses.objects), poses.picture)
+    ]
+    return [f for f in dict.fromkeys(files) if f.is_file() and f.is_relative_to(folder)]
+
+
+def _check_count(given: int, count: int, path: Path) -> None:
+    if given != count:
+        raise ConfigError(
+            f"gives {given} meshes for {count} poses",
+            "--objects",
+            f"Give one mesh for each object of {path.name}, in its order",
+        )
+
+
 def _check(options: Compose) -> None:
     """Raise ConfigError where something is said that poses leave no room for."""
     for name, value in (
@@ -119,12 +162,8 @@ def posed_objects(
         InputError, ConfigError: another number of them than of poses, a missing file.
     """
     count = len(poses.objects)
-    if given and len(given) != count:
-        raise ConfigError(
-            f"gives {len(given)} meshes for {count} poses",
-            "--objects",
-            f"Give one mesh for each object of {path.name}, in its order",
-        )
+    if given:
+        _check_count(len(given), count, path)
     if text.objects and len(text.objects) != count:
         raise ConfigError(
             f"names {len(text.objects)} objects, and there are {count} poses",

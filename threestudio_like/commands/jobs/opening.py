@@ -11,6 +11,7 @@ from ...engine.errors import InputError
 from ...engine.stage import Stage
 from ...kernels.devices import MAIN
 from ...priors.diffusion import DiffusionPrior
+from ...runs.contents import check_named
 from ...runs.kept import restore_stages
 from ...runs.options import PriorOptions
 from ...runs.prior import count_objects, load_prior
@@ -34,6 +35,7 @@ def open_model(folder: Path, prior: DiffusionPrior | None = None) -> AssetModel:
     record = read_record(folder)
     _check_model(record, folder)
     if prior is None:
+        check_named(record.facts, str(folder), "Give it: open_run(folder, prior=...)")
         prior = load_prior(PriorOptions(prior=str(record.facts["prior"])), MAIN)
     chain = {"command": record.command, "facts": record.facts, "config": record.config}
     config, request, plans = _method(chain, prior, folder)

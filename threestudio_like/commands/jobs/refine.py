@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from ...kernels.devices import MAIN
 from ...meshes.mesh import Asset
 from ...priors.diffusion import DiffusionPrior
 from ...runs.configure import configure, export_config, part_of
+from ...runs.contents import check_named
 from ...runs.delivery import RunResult
 from ...runs.memory_budget import limits_from
 from ...runs.options import PriorOptions, check_prompt, flag
@@ -27,6 +29,7 @@ from ...runs.prior import (
 from ...runs.quality import with_quality
 from ...runs.record import RunRecord, read_record
 from ...runs.session import Run
+from ...runs.written import asked
 from ...systems import registry
 from ...systems.text_to_3d.rgb_refinement import RefinementRequest, RgbRefinement
 from ...systems.texturing.subject import names_of
@@ -57,6 +60,10 @@ def refine(
             "is a scene of several objects",
             str(source),
             f"Refine them one by one: threestudio-like refine {source / 'objects' / first}",
+        )
+    if prior is None and "prior" not in asked(options):
+        check_named(
+            record.facts, str(source), "Give it, refine(..., prior=...), or another by --prior NAME"
         )
     if record.command in ("texture", "reconstruct") or record.facts.get("picture") is not None:
         return _refine_texture(options, source, record, system=system, prior=prior)
@@ -90,7 +97,7 @@ def _refine_field(
 ) -> RunResult | None:
     prompt = options.prompt or str(record.facts["prompt"])
     check_prompt(prompt)
-    as_before, told = as_the_source(options.model, record)
+    as_before, told = as_the_source(options.model, record, asked(options))
     options = replace(options, model=as_before)
     if options.method.print_config:
         prior = prior or load_prior(options.model, MAIN, part_of(options, "load"))
@@ -151,9 +158,14 @@ TOGETHER = (
 """Options of a prior's own parts that mean nothing without each other."""
 
 
-def as_the_source(model: PriorOptions, record: RunRecord) -> tuple[PriorOptions, list[str]]:
+def as_the_source(
+    model: PriorOptions, record: RunRecord, said: Collection[str] = ()
+) -> tuple[PriorOptions, list[str]]:
     """The prior of a refinement: that of the run before, with the parts that the user gave it, but
     for what is given now; and a line about what is taken along or is not.
+
+    Args:
+        said: options that are given now, also where they say what is the default (--prior toybox).
 
     Raises:
         ConfigError: the run's options cannot be read.
@@ -162,14 +174,15 @@ def as_the_source(model: PriorOptions, record: RunRecord) -> tuple[PriorOptions,
     before = from_dict(PriorOptions, saved, "options") if isinstance(saved, dict) else None
     plain = PriorOptions()
     prior = str(record.facts.get("prior", plain.prior))
+    named = "prior" in said or model.prior != plain.prior
     if before is None:
-        return (replace(model, prior=prior) if model.prior == plain.prior else model), []
+        return (model if named else replace(model, prior=prior)), []
     taken: dict[str, Any] = {}
     for names in TOGETHER:
-        if all(getattr(model, name) == getattr(plain, name) for name in names):
+        if all(getattr(model, n) == getattr(plain, n) and n not in said for n in names):
             taken |= {name: getattr(before, name) for name in names}
     own = parts_given(replace(plain, **taken))
-    if model.prior not in (plain.prior, prior):
+    if named and model.prior != prior:
         left = f"Warning: {', '.join(own)} of the run before is left out: --prior is another."
         return model, [left] if own else []
     told = [f"As in the run before: {', '.join(own)}."] if own else []
@@ -221,7 +234,7 @@ def _refine_texture(
     lit = {} if record.command == "texture" else {"pbr.steps": "0"}
     begun = {"start.refine.times": "", **lit, **options.set}
     kept, notes = kept_as_before(record, mesh)
-    model, told = as_the_source(options.model, record)
+    model, told = as_the_source(options.model, record, asked(options))
     control = tuple(map(str, record.options.get("control") or ()))
     if control and model.prior == str(record.facts.get("prior", model.prior)):
         kept["control"] = control

@@ -21,11 +21,11 @@ from ...runs.options import (
     check_numbers,
     flag,
     flat,
-    given,
     is_strict,
     regroup,
 )
 from ...runs.record import RunRecord, damaged_finish, read_finished, read_record
+from ...runs.written import asked
 from ..registry import PROGRAM, call_of, is_command, options_of
 from ..resume import Resume
 
@@ -39,18 +39,18 @@ def resume(options: Resume) -> Any:
     check_numbers({**flat(options), "folder": None})
     folder = existing_folder(options.folder)
     record = read_record(folder)
-    asked = given(options)
-    _check_unchanged(asked, _saved_options(record, folder).run.seed, folder)
-    changes = {k: v for k, v in asked.items() if k in SAME_RESULT} | _shown(options)
+    said = asked(options)
+    _check_unchanged(said, _saved_options(record, folder).run.seed, folder)
+    changes = {k: v for k, v in said.items() if k in SAME_RESULT} | _shown(options)
     return _go_on(folder, record, changes, steps=options.steps, objects={})
 
 
-def _check_unchanged(asked: Mapping[str, Any], seed: int, folder: Path) -> None:
+def _check_unchanged(said: Mapping[str, Any], seed: int, folder: Path) -> None:
     """Raise ConfigError on another seed or folder than the run has."""
     remedy = "Leave it out, or begin a new run"
-    if asked.get("seed", seed) != seed:
+    if said.get("seed", seed) != seed:
         raise ConfigError("cannot change when a run goes on", "--seed", remedy)
-    if "out" in asked and user_path(asked["out"]).resolve() != folder:
+    if "out" in said and user_path(said["out"]).resolve() != folder:
         raise ConfigError("cannot change when a run goes on", "--out", remedy)
 
 
@@ -70,7 +70,7 @@ def resume_with(command: str, options: Any, **objects: Any) -> Any:
             str(folder),
             f"{PROGRAM} resume {folder}",
         )
-    saved, changes = _saved_options(record, folder), given(options)
+    saved, changes = _saved_options(record, folder), asked(options)
     known = flat(saved)
     differing = [
         flag(name)

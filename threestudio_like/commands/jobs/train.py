@@ -7,7 +7,8 @@ from typing import Any
 
 from ...engine.errors import ConfigError, did_you_mean
 from ...kernels.devices import MAIN
-from ...runs.options import check_numbers, flat
+from ...runs.options import check_numbers, flag, flat
+from ...runs.written import asked
 from ...training.options import TrainingOptions
 from ...training.registry import CONFIGURED, SUMMARIES, TRAININGS
 from ..registry import PROGRAM
@@ -32,6 +33,7 @@ def train(options: Train) -> None:
             f"{PROGRAM} train",
             did_you_mean(options.what, SUMMARIES),
         )
+    check_training(options)
     if options.set and options.what not in CONFIGURED:
         raise ConfigError(
             f'there is no option "--{next(iter(options.set))}"', f"{PROGRAM} train {options.what}"
@@ -77,6 +79,28 @@ def train(options: Train) -> None:
             set=options.set,
         )
     )
+
+
+OF_CONCEPT = ("images", "token", "word", "vectors", "prior")
+"""Options of `train concept` alone."""
+OF_OTHERS = (
+    *("world", "data", "preset", "quick", "embedding", "start", "objects", "groups"),
+    *("only", "also", "workers"),
+)
+"""Options of all trainings but that one."""
+
+
+def check_training(options: Train) -> None:
+    """Raise ConfigError on an option that the training does not look at."""
+    concept = options.what == "concept"
+    idle = [name for name in asked(options) if name in (OF_OTHERS if concept else OF_CONCEPT)]
+    if idle:
+        whose = "other trainings" if concept else "train concept"
+        raise ConfigError(
+            f"changes nothing in train {options.what}: it is an option of {whose}",
+            flag(idle[0]),
+            "Leave it out",
+        )
 
 
 def listing() -> str:

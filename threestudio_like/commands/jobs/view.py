@@ -29,6 +29,7 @@ from ...reports.viewer import (
     check_viewer,
     file_viewer,
 )
+from ...runs.prompts import names_file
 from ..view import View
 
 MOST_RUNS = 36
@@ -64,6 +65,8 @@ def view(path: Path, more: tuple[str, ...], options: ViewOptions) -> str:
         InputError: nothing there that can be shown. ConfigError: the port is taken; a prompt that
             is no use here; viser is not installed.
     """
+    if path.is_file():
+        _check_one_file(path, more)
     if path.is_file() and path.suffix.lower() in SUFFIXES:
         if len(more) > 1:
             raise ConfigError("takes one prompt", f"view {path.name}", "Put it into quotes")
@@ -87,6 +90,18 @@ def view(path: Path, more: tuple[str, ...], options: ViewOptions) -> str:
     finally:
         (viewer or server).close()
     return ""
+
+
+def _check_one_file(path: Path, more: tuple[str, ...]) -> None:
+    """Raise ConfigError where behind a file stands another one, or a run, and no prompt."""
+    for word in more:
+        if names_file(word) or (Path(word).expanduser() / "events.jsonl").is_file():
+            raise ConfigError(
+                f'shows one file, and "{word}" is another: what stands behind a picture or a mesh '
+                "is its prompt",
+                f"view {path.name}",
+                "Show one at a time; folders of runs alone are shown side by side",
+            )
 
 
 def pick_boxes(picture: Path, prompt: str, options: ViewOptions) -> tuple[str, ...] | None:

@@ -26,8 +26,9 @@ def copies(meshes: Sequence[Mesh]) -> dict[int, list[tuple[int, np.ndarray]]]:
     """Which meshes are copies of another one: for every original, by its number, its copies and
     the affine map (4, 3) float64 from it to each, for rows (x, y, z, 1).
 
-    Copies have the same faces, texture coordinates, colours and look. One that meets another mesh,
-    or whose original does, is none: the two have to stay together where they meet.
+    Copies have the same faces, or where they are mirrored all of them turned over, and the same
+    texture coordinates, colours and look. One that meets another mesh, or whose original does, is
+    none: the two have to stay together where they meet.
     """
     alike: dict[tuple[object, ...], list[int]] = {}
     for number, mesh in enumerate(meshes):
@@ -46,8 +47,9 @@ def copies(meshes: Sequence[Mesh]) -> dict[int, list[tuple[int, np.ndarray]]]:
             mark = _fingerprint(meshes[number])
             near = np.abs(marks[: len(originals)] - mark).max(1) < _LIKE
             for first in np.flatnonzero(near).tolist():
-                found = _affine(meshes[originals[first]], meshes[number])
-                if found is not None:
+                one = meshes[originals[first]]
+                found = _affine(one, meshes[number])
+                if found is not None and _faces_fit(one, meshes[number], found):
                     out[originals[first]].append((number, found))
                     del out[number]
                     break
@@ -57,8 +59,19 @@ def copies(meshes: Sequence[Mesh]) -> dict[int, list[tuple[int, np.ndarray]]]:
     return out
 
 
-def placed_copy(made: Mesh, copy: Mesh, affine: np.ndarray) -> Mesh:
-    """What was made of an original, where its copy is."""
+def oriented(faces: np.ndarray) -> np.ndarray:
+    """Faces (F, 3), or all of them turned over, so that they are the same for both."""
+    back = len(faces) > 0 and faces[0, 0] > faces[0, 2]
+    return np.ascontiguousarray(faces[:, ::-1]) if back else faces
+
+
+def placed_copy(made: Mesh, copy: Mesh, affine: np.ndarray, *, turned_over: bool = False) -> Mesh:
+    """What was made of an original, where its copy is.
+
+    Args:
+        turned_over: whether the faces of the copy are those of the original turned over, as they
+            are where a node mirrors it.
+    """
     rows = np.concatenate([made.vertices, np.ones((len(made.vertices), 1))], 1)
     normals = None
     if made.normals is not None:
@@ -66,8 +79,11 @@ def placed_copy(made: Mesh, copy: Mesh, affine: np.ndarray) -> Mesh:
         a, b, c = affine[:3]
         turned = made.normals @ np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)])
         normals = unit(turned).astype(np.float32)
+        if turned_over:
+            normals = -normals
     return replace(
         made,
+        faces=np.ascontiguousarray(made.faces[:, ::-1]) if turned_over else made.faces,
         normals=normals,
         vertices=(rows.astype(np.float64) @ affine).astype(np.float32),
         part=copy.part,
@@ -84,7 +100,7 @@ def _mark(mesh: Mesh) -> tuple[object, ...]:
     def of(values: np.ndarray | None) -> bytes | None:
         return None if values is None else values.tobytes()
 
-    tables = (mesh.faces, mesh.uv, mesh.colours, mesh.origin)
+    tables = (oriented(mesh.faces), mesh.uv, mesh.colours, mesh.origin)
     return (len(mesh.vertices), mesh.relaid, id(mesh.texture), id(mesh.material), *map(of, tables))
 
 
@@ -115,6 +131,15 @@ def _fingerprint(mesh: Mesh) -> np.ndarray:
     fixed = np.random.default_rng(0).standard_normal((len(rows), _MARKS))
     reach = rows.T @ fixed
     return np.asarray(np.einsum("ik,ij,jk->k", reach, inverse, reach))
+
+
+def _faces_fit(one: Mesh, other: Mesh, affine: np.ndarray) -> bool:
+    """Whether a copy's faces are its original's, or turned over as a mirror does it; what is flat
+    may be mirrored to its other side."""
+    if np.array_equal(one.faces, other.faces):
+        return True
+    size = float(np.linalg.norm(affine[:3], 2))
+    return bool(np.linalg.det(affine[:3]) < 1e-6 * size**3)
 
 
 def _affine(one: Mesh, other: Mesh) -> np.ndarray | None:

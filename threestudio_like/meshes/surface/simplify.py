@@ -63,7 +63,8 @@ def _copied(meshes: Sequence[Mesh], faces: int) -> list[Mesh]:
         if mesh is not lean[number]:
             out[number] = mesh
             for other, affine in of:
-                out[other] = placed_copy(mesh, meshes[other], affine)
+                over = not np.array_equal(lean[other].faces, lean[number].faces)
+                out[other] = placed_copy(mesh, meshes[other], affine, turned_over=over)
     return out
 
 

@@ -14,7 +14,7 @@ from ..model_folder import DiffusersConfig
 from ..text.embeddings import EmbeddingStore
 from .base import DiffusersPrior
 from .parts import index_of
-from .single_file import as_folder
+from .single_file import as_folder, notes_of
 
 ROOM = "threestudio_like.priors"
 
@@ -327,7 +327,8 @@ def load_folder(
         from .views.mv_adapter import MVAdapterPrior
 
         prior = MVAdapterPrior(folder, config, name, embeddings)
-    prior.facts.notes = (*prior.facts.notes, *_idle(prior, config, family, single))
+    guessed = notes_of(folder) if single and config.prediction_type == "auto" else []
+    prior.facts.notes = (*prior.facts.notes, *guessed, *_idle(prior, config, family, single))
     return prior
 
 

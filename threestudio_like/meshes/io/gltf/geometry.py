@@ -14,6 +14,7 @@ from .accessors import Accessors
 from .document import DRACO
 from .materials import texture_transform
 from .normals import mirrors, normals_differ, own_normals, unmorphed
+from .numbered import carry
 from .read import Reader
 from .source import (
     GltfSource,
@@ -165,11 +166,13 @@ class GeometryPatch:
             row.pop("extensions", None)
         else:
             return
-        faces = mesh.faces[:, ::-1] if self._mirrored(ref, mesh) else mesh.faces
+        faces = mesh.faces[:, ::-1] if self.mirrored(ref, mesh) else mesh.faces
         kind = np.uint16 if len(mesh.vertices) < 65535 else np.uint32
         index = faces.reshape(-1, 1).astype(kind)
         row["indices"] = self.accessors.put(index, old=row.get("indices"), indices=True)
         row.pop("mode", None)
+        if has_origin(mesh):
+            carry(row, self.source.file, self.accessors, mesh)
 
     def _copies(
         self, before: dict[str, Any], mesh: Mesh, change: GeometryChange
@@ -185,7 +188,7 @@ class GeometryPatch:
             return np.arange(len(mesh.vertices))
         return None
 
-    def _mirrored(self, ref: PrimitiveRef, mesh: Mesh) -> bool:
+    def mirrored(self, ref: PrimitiveRef, mesh: Mesh) -> bool:
         """Whether its node turns over the faces that the file has of a mesh."""
         matrix = self._placement(ref, mesh)
         local = self.reader.local(ref.place, ref.primitive)

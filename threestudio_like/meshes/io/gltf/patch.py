@@ -17,6 +17,7 @@ from .geometry import GeometryPatch, geometry_change
 from .looks import Looks
 from .mending.pictures import without_empty_pictures
 from .mending.whole import extension_names, mend
+from .numbered import drop_extensions, numbered_extensions
 from .pictures import drop_unused, drop_views, embed, fill_empty
 from .relook import Edit, MaterialPatch
 from .scene import INSTANCING
@@ -63,6 +64,7 @@ class _Patch:
             if edit.change.any:
                 edit.shifted = self.geometry.write(edit.row, edit.name, edit.mesh, edit.change)
                 self.changed.append(edit.pointer)
+                self._renumbered(edit)
         relook = MaterialPatch(self.source, self.accessors, self.looks, changed=self.changed)
         relook.write([edit for edit in edits if edit.relooked])
         self._remove()
@@ -94,6 +96,13 @@ class _Patch:
         drop_views(self.document, given, self.buffers)
         self._forget_extensions()
         return Patched(self.document, self.buffers.packed(), self.changed)
+
+    def _renumbered(self, edit: Edit) -> None:
+        """Take out what the mesh of a changed primitive says of its vertices and faces."""
+        mesh = "/".join(edit.pointer.split("/")[:3])
+        row = self.document["meshes"][int(mesh.rpartition("/")[2])]
+        if edit.change.corners and drop_extensions(row, numbered_extensions(row)):
+            self.changed.append(f"{mesh}/extensions")
 
     def _edits(self) -> list[Edit]:
         """What changes, with every primitive's row. Nodes that no longer show the same mesh get
@@ -166,9 +175,11 @@ class _Patch:
         change = edit.change
         if not change.any and not edit.relooked:
             return ("same",)
-        mesh = edit.mesh
+        mesh, faces = edit.mesh, edit.mesh.faces
+        if change.corners and self.geometry.mirrored(self.source.refs[name], mesh):
+            faces = faces[:, ::-1]
         shape = (
-            None if not change.corners else (mesh.faces.tobytes(), _bytes(mesh.origin)),
+            None if not change.corners else (faces.tobytes(), _bytes(mesh.origin)),
             change.moved,
             _bytes(mesh.uv) if change.uv or change.carried else None,
             _bytes(mesh.colours) if change.recoloured else change.uncoloured,

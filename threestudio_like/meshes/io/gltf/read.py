@@ -57,12 +57,7 @@ class Reader:
 
     def primitives(self, mesh: int) -> list[dict[str, Any]]:
         """The primitives of a mesh."""
-        rows = self.file.entry("meshes", mesh).get("primitives", [])
-        if not isinstance(rows, list) or not all(
-            isinstance(r, dict) and isinstance(r.get("attributes"), dict) for r in rows
-        ):
-            raise self.file.bad(f"mesh {mesh} has no primitives that can be read")
-        return rows
+        return self.file.primitives(mesh)
 
     def faces_of(self, primitive: dict[str, Any]) -> int:
         """The number of triangles of a primitive, before any of them is read."""

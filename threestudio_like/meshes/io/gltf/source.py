@@ -10,8 +10,10 @@ import numpy as np
 
 from ...features import Feature
 from ...mesh import Asset, Mesh
-from .document import GltfDocument
+from ...surface.instances import oriented
+from .document import DRACO, GltfDocument
 from .materials import GLOSSY, texture_place
+from .numbered import lost_extensions
 from .scene import INSTANCING, MeshNode
 
 VARIANTS = "KHR_materials_variants"
@@ -116,6 +118,8 @@ class GltfSource:
                 if "COLOR_1" in attributes:
                     yield "second vertex colours", name
                 yield from (("custom attributes", k) for k in attributes if k.startswith("_"))
+                yield from (("mesh extensions", f"{k} of {name}") for k in _others(primitive))
+            yield from (("mesh extensions", f"{k} of {name}") for k in _others(row))
 
     def _of_materials(self) -> Iterator[tuple[str, str]]:
         for n, row in _numbered(self.file.document, "materials"):
@@ -148,7 +152,9 @@ class GltfSource:
                 continue
             shape = b""
             if not same_corners(mesh, before):
-                shape = mesh.faces.tobytes() + (b"" if mesh.uv is None else mesh.uv.tobytes())
+                # A node that mirrors the mesh turns its faces over.
+                uv = b"" if mesh.uv is None else mesh.uv.tobytes()
+                shape = oriented(mesh.faces).tobytes() + uv
             known = shapes.setdefault((ref.place.mesh, ref.primitive), set())
             if known and shape not in known:
                 yield name
@@ -165,9 +171,15 @@ class GltfSource:
             mesh, before = asset.meshes.get(name), self.meshes[name]
             if mesh is None:
                 continue
-            row = self.file.entry("meshes", ref.place.mesh)["primitives"][ref.primitive]
+            whole = self.file.entry("meshes", ref.place.mesh)
+            row = whole["primitives"][ref.primitive]
             attributes = row.get("attributes", {})
-            if same_corners(mesh, before):
+            same = same_corners(mesh, before)
+            if not same or (has_origin(mesh) and mesh is not before):
+                above = {} if same else whole
+                for gone in lost_extensions(above, row, self.file, mesh, has_origin(mesh)):
+                    lost.setdefault("mesh extensions", {})[f"{gone} of {name}"] = None
+            if same:
                 # Tangents of vertices that were moved one by one, or have other normals, are not
                 # known.
                 if "TANGENT" in attributes and self._bent(asset, mesh, before):
@@ -301,6 +313,11 @@ def _numbered(row: dict[str, Any], table: str) -> Iterator[tuple[int, dict[str, 
 
 def _name(row: dict[str, Any], number: int) -> str:
     return str(row.get("name") or number)[:80]
+
+
+def _others(row: dict[str, Any]) -> list[str]:
+    """The extensions of a mesh's or a primitive's row that are not read."""
+    return [name for name in _extensions(row) if name not in (VARIANTS, DRACO)]
 
 
 def _extensions(row: dict[str, Any]) -> dict[str, Any]:

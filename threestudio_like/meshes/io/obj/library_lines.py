@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -34,6 +35,12 @@ class NewPictures:
         self.files: dict[str, bytes] = {}
         self._names: dict[tuple[int, str], str] = {}
         self._held: list[np.ndarray] = []
+        # By names in one letter case, since some disks know no other, and by their bytes.
+        self._taken: set[str] = set()
+        self._alike: dict[bytes, list[str]] = {}
+        self._first: dict[tuple[str, str], int] = {}
+        for name, data in self.reserved.items():
+            self._take(name, data)
 
     def name(
         self, source: np.ndarray, suffix: str, material: Material, channel: int | None = None
@@ -60,13 +67,27 @@ class NewPictures:
     def add(self, stem: str, kind: str, data: bytes) -> str:
         """The name under which some bytes are written: theirs, with a number where it is taken."""
         ending = f".{kind}" if kind else ""
-        number, name = 0, f"{stem}{ending}"
-        taken = {k.casefold(): v for k, v in (self.reserved | self.files).items()}
-        while taken.get(name.casefold(), data) != data:
+        # Thousands of pictures of one stem do not ask for each other's numbers.
+        number = self._first.get((stem, ending), 0)
+        while _numbered(stem, number, ending).casefold() in self._taken:
             number += 1
-            name = f"{stem}{number}{ending}"
+        self._first[stem, ending] = number
+        pattern = re.compile(f"{re.escape(stem.casefold())}(\\d*){re.escape(ending.casefold())}")
+        same = [m[1] for m in map(pattern.fullmatch, self._alike.get(data, ())) if m]
+        number = min([number, *(int(n or 0) for n in same if n == "" or str(int(n)) == n != "0")])
+        name = _numbered(stem, number, ending)
         self.files[name] = data
+        self._take(name, data)
         return name
+
+    def _take(self, name: str, data: bytes) -> None:
+        if name.casefold() not in self._taken:
+            self._taken.add(name.casefold())
+            self._alike.setdefault(data, []).append(name.casefold())
+
+
+def _numbered(stem: str, number: int, ending: str) -> str:
+    return f"{stem}{number or ''}{ending}"
 
 
 def material_lines(

@@ -83,7 +83,7 @@ class Header:
 
 def read_header(data: bytes, where: str) -> Header:
     """The header, with its counts compared with the size of the file. Raises InputError."""
-    end = re.search(rb"end_header[ \t]*(\r\n|\n|\r)?", data[:_LONGEST_HEADER])
+    end = re.search(rb"(?<=[\r\n])end_header[ \t]*(\r\n|\n|\r)?", data[:_LONGEST_HEADER])
     if not without_mark(data[:8]).startswith(b"ply") or end is None:
         raise InputError("is not a PLY file", where, REPAIR)
     header = Header("", [], [], begin=end.end())
@@ -96,7 +96,29 @@ def read_header(data: bytes, where: str) -> Header:
             raise too_many(element.count, element.name[:20], where)
         if element.count > room or (element.count and not element.properties):
             raise InputError("is a PLY that ends too early", where, REPAIR)
+    if header.order and end[1] == b"\r\n":
+        header.begin = _begin(data, header, b"\n" in data[: end.start()], where)
     return header
+
+
+def _begin(data: bytes, header: Header, others: bool, where: str) -> int:
+    """Where the bytes begin of a header whose last line ends in CR and LF: behind both, or at the
+    LF, which is then the first number's, in a file whose last line ends in CR alone.
+
+    Args:
+        others: whether other lines of the header have an LF at their end.
+    """
+    whole, first = header.begin, header.begin - 1
+    for begin in (whole, first):
+        rest = np.frombuffer(data, np.uint8)[begin:]
+        try:
+            for element in header.elements:
+                rest = rest[_element(rest, element, header.order, where=where)[1] :]
+        except InputError:
+            continue
+        if len(rest) == 0:
+            return begin
+    return whole if others else first
 
 
 def _read_line(line: str, header: Header, where: str) -> None:
