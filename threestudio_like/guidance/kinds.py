@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from ..engine.errors import ConfigError, InputError
+from ..engine.schema.bounds import Degrees, Elevation, Share, Size, Weight
 from ..meshes.io.images import decode
 from ..priors.clip import load_clip
 from ..priors.depth import load_depth
@@ -60,7 +61,7 @@ class SketchKindConfig:
 
     path: str = ""
     """A mesh file or a YAML list of primitives."""
-    strictness: float = 0.6
+    strictness: Share = 0.6
     """From 0 (the sketch is ignored) to 1 (the surface is the sketch's). The guidance's own weight
     multiplies what follows from it."""
 
@@ -120,11 +121,11 @@ class PictureViewConfig:
     picture: str = ""
     """PNG, JPEG or WebP of the object, as the prior's cameras would see it; with alpha, or before a
     plain background."""
-    azimuth: float = 0.0
+    azimuth: Degrees = 0.0
     """Degrees; 0 is the front."""
-    elevation: float = 0.0
+    elevation: Elevation = 0.0
     """Degrees."""
-    size: int = 64
+    size: Size = 64
     """Height and width at which it is compared, pixels."""
 
 
@@ -133,9 +134,9 @@ class ReferenceKindConfig(PictureViewConfig):
     """The object looks like a picture from where that was taken."""
 
     norm: Literal["l1", "l2"] = "l1"
-    colour: float = 1.0
+    colour: Weight = 1.0
     """Weight of the colours within the picture's mask."""
-    opacity: float = 1.0
+    opacity: Weight = 1.0
     """Weight of the mask."""
 
 

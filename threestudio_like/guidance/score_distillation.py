@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 
 from ..engine.schedule import Schedule
-from ..engine.schema.bounds import ScheduleText, Share, Weight
+from ..engine.schema.bounds import NoiseTime, NoiseTimes, ScheduleText, Share, Weight
 from ..priors.diffusion import Condition, DiffusionPrior, Domain, Reference
 from ..priors.sampling import guide
 from ..renderers.cameras import Cameras
 from ..renderers.rendering import Rendering
 from .guidance import Guidance, GuidanceInputs, GuidanceOutput
+from .noise_times import check_times
 from .prompts import PromptConfig, ViewPrompts, perp_neg
 
 Weighting = Literal["latent-nerf", "dreamfusion", "uniform", "clean"]
@@ -32,9 +33,10 @@ class ScoreDistillationConfig:
     weighting: Weighting = "latent-nerf"
     """w(t) of (eps_hat - eps): latent-nerf sqrt(abar)(1 - abar), dreamfusion 1 - abar, uniform 1,
     clean sqrt((1 - abar)/abar), which makes the gradient z - z0_hat."""
-    t_min: ScheduleText | float = "0.02"
-    t_max: ScheduleText | float = "0.98"
-    """Schedules of the smallest and largest noise time, as fractions of T."""
+    t_min: NoiseTimes | NoiseTime = "0.02"
+    t_max: NoiseTimes | NoiseTime = "0.98"
+    """Schedules of the smallest and largest noise time, as fractions of T; never the one above the
+    other."""
     shared_time: bool = False
     """Use one time step for all views of a step."""
     clip: Weight = 0.0
@@ -61,6 +63,9 @@ class ScoreDistillationConfig:
     joint_views: bool = False
     """Let the prior denoise all views of a step together."""
     prompt: PromptConfig = field(default_factory=PromptConfig)
+
+    def __post_init__(self) -> None:
+        check_times(self.t_min, self.t_max)
 
 
 def weight(kind: Weighting, abar: torch.Tensor) -> torch.Tensor:

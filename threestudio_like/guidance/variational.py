@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..engine.errors import ConfigError
-from ..engine.schema.bounds import Count, Positive, ScheduleText, Share, Weight
+from ..engine.schema.bounds import Count, Decay, Positive, ScheduleText, Share, Weight
 from ..engine.stage import ParameterGroup
 from ..priors.diffusion import Condition, DiffusionPrior, Reference
 from ..priors.networks.gradient_range import GradientRange
@@ -62,7 +62,7 @@ class VariationalConfig(ScoreDistillationConfig):
     """How often the copy is trained without the camera, for its guidance."""
     rate: ScheduleText = "1e-4"
     """Learning rate of the copy."""
-    betas: tuple[Share, Share] = (0.9, 0.99)
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
     eps: Positive = 1e-15
     weight_decay: Weight = 0.01
     """Of the copy's AdamW."""

@@ -14,7 +14,7 @@ from ..engine.errors import ConfigError
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.random import RandomStream
 from ..engine.schedule import Schedule
-from ..engine.schema.bounds import Count, Positive, ScheduleText, Share, Weight
+from ..engine.schema.bounds import Count, Decay, Positive, ScheduleText, Weight
 from ..guidance.guidance import Guidance, GuidanceInputs
 from ..guidance.registry import GuidanceContext
 from ..guidance.score_distillation import ScoreDistillationConfig
@@ -209,7 +209,7 @@ class OptimiserConfig:
     """Adam's numbers, of the field and what lies behind it; the rates are schedules of their own,
     and what a guidance trains keeps the numbers that it brings."""
 
-    betas: tuple[Share, Share] = (0.9, 0.99)
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
     eps: Positive = 1e-15
     weight_decay: Weight = 0.0
     """Decoupled from the gradient, as in AdamW."""
