@@ -9,10 +9,11 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
+from ..engine.errors import ConfigError
 from ..engine.schedule import Schedule
 from ..engine.schema.bounds import NoiseTime, NoiseTimes, ScheduleText, Share, Weight
 from ..priors.diffusion import Condition, DiffusionPrior, Domain, Reference
-from ..priors.sampling import guide
+from ..priors.sampling import guide, rescaled
 from ..renderers.cameras import Cameras
 from ..renderers.rendering import Rendering
 from .guidance import Guidance, GuidanceInputs, GuidanceOutput
@@ -79,6 +80,25 @@ def weight(kind: Weighting, abar: torch.Tensor) -> torch.Tensor:
     return torch.ones_like(abar)
 
 
+def check_options(config: ScoreDistillationConfig, encode: bool, prompts: ViewPrompts) -> None:
+    """Raise ConfigError where an option would be passed over: those of RGB renderings where latents
+    are rendered, that of latents where RGB is, and Perp-Neg where every view has one prompt."""
+    for name, rgb in (("image_residual", True), ("image_loss", True), ("known_background", False)):
+        if getattr(config, name) and encode != rgb:
+            what = ("RGB", "latents") if rgb else ("latents", "RGB")
+            raise ConfigError(
+                f'"{name}" is for renderings of {what[0]}, and this stage renders {what[1]}',
+                f"guidance.{name}",
+                "Leave it out",
+            )
+    if config.perp_neg > 0 and not prompts.directed:
+        raise ConfigError(
+            "Perp-Neg sets the view's direction against the others, and all have one prompt",
+            "guidance.perp_neg",
+            "Leave it out, or let the prompt name them: prompt.view_dependent",
+        )
+
+
 def foreground_mask(
     clean: torch.Tensor, low: float = 0.22, high: float = 0.6
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -106,6 +126,9 @@ class ScoreDistillation(Guidance):
             differentiated.
         reference: a picture of the object, which the unconditional branch is not told; for priors
             that want one.
+
+    Raises:
+        ConfigError: an option means nothing here, see `check_options`.
     """
 
     domain: Domain = "colour"
@@ -124,6 +147,7 @@ class ScoreDistillation(Guidance):
         self.prior, self.config, self.encode = prior, config, encode
         self.reference = reference
         self.prompts = ViewPrompts(prior, prompt, config.prompt)
+        check_options(config, encode, self.prompts)
         self.t_min = Schedule.parse(config.t_min, "guidance.t_min")
         self.t_max = Schedule.parse(config.t_max, "guidance.t_max")
         self.grad_clip = Schedule.parse(config.grad_clip, "guidance.grad_clip")
@@ -189,6 +213,9 @@ class ScoreDistillation(Guidance):
         return self._clipped(gradient, inputs), mask
 
     def _clipped(self, gradient: torch.Tensor, inputs: GuidanceInputs) -> torch.Tensor:
+        if self.clip > 0:
+            norm = gradient.norm(dim=1, keepdim=True)
+            gradient = gradient * (self.clip / norm.clamp_min(1e-12)).clamp_max(1.0)
         limit = self.grad_clip(inputs.fraction)
         return gradient.clamp(-limit, limit) if limit > 0 else gradient
 
@@ -212,11 +239,7 @@ class ScoreDistillation(Guidance):
                 mask, _ = foreground_mask(clean)
                 clean = mask * clean + (1 - mask) * background
             epsilon = (noisy - abar.sqrt() * clean) / (1 - abar).sqrt()
-        gradient = w * (epsilon - self.baseline(noisy, t, noise, inputs=inputs))
-        if self.clip > 0:
-            norm = gradient.norm(dim=1, keepdim=True)
-            gradient = gradient * (self.clip / norm.clamp_min(1e-12)).clamp_max(1.0)
-        return gradient, mask
+        return w * (epsilon - self.baseline(noisy, t, noise, inputs=inputs)), mask
 
     def baseline(
         self, noisy: torch.Tensor, t: torch.Tensor, noise: torch.Tensor, inputs: GuidanceInputs
@@ -275,13 +298,14 @@ class ScoreDistillation(Guidance):
             repeat
         )
         if config.perp_neg > 0:
-            return perp_neg(
+            guided = perp_neg(
                 epsilon[1],
                 epsilon[0],
                 list(epsilon[2:]),
                 weights=self._perp_neg_weights(inputs, epsilon[0]),
                 scale=self.scale,
             )
+            return rescaled(guided, epsilon[0], config.rescale)
         return guide(epsilon[0], epsilon[1], self.scale, rescale=config.rescale)
 
     def _perp_neg_weights(
