@@ -35,7 +35,7 @@ from .progress import (
 )
 from .random import deterministic_sums
 from .settings import LoopSettings
-from .stage import ParameterGroup, Stage, StagePlan, Step
+from .stage import ParameterGroup, Stage, StagePlan, Step, total_of
 from .watchdog import Verdict, Watchdog
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -258,7 +258,7 @@ class Loop:
                 )
                 sums.clear()
                 terms = progress.stage.loss(microbatch)
-                total = torch.stack([t.reshape(()) for t in terms.values()]).sum()
+                total = total_of(terms)
                 if total.requires_grad:
                     total.backward()
                 if count == 1:
@@ -270,7 +270,7 @@ class Loop:
             terms = {
                 name: torch.stack([each[name] for each in computed]).mean() for name in computed[0]
             }
-            return terms, torch.stack(list(terms.values())).sum()
+            return terms, total_of(terms)
         except torch.OutOfMemoryError:
             shortage = self._shrink(progress, step)
         # This is outside of the handler, whose traceback keeps the tensors of the failed step

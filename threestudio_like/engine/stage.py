@@ -140,6 +140,13 @@ class Stage:
     snapshot: Callable[[], Mapping[str, bytes]] | None = None
 
 
+def total_of(terms: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The sum () of the loss terms of a step; 0 where every weight is 0 at its time."""
+    if not terms:
+        return torch.zeros(())
+    return torch.stack([term.reshape(()) for term in terms.values()]).sum()
+
+
 @dataclass
 class StagePlan:
     """A stage that is built when its turn comes, from the modules of the stages before it."""

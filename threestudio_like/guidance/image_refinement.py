@@ -38,6 +38,7 @@ class RefinementConfig:
     """Elevation in degrees of each group of four. The azimuths of successive groups start at
     different fractions of a quarter turn."""
     batch: Number = 8
+    """Views that are denoised at once; whole groups of four where these are denoised together."""
     joint_views: bool = True
     prompt: PromptConfig = field(default_factory=PromptConfig)
 
@@ -172,6 +173,9 @@ class ImageRefinement:
         own."""
         whole = count - count % 4 if self.config.joint_views else count
         batch = self.config.batch
+        if self.config.joint_views and self.prior.facts.joint_views > 1:
+            # Views that are denoised together are not parted.
+            batch = max(4, batch - batch % 4)
         return [
             torch.arange(begin, min(begin + batch, end))
             for first, end in ((0, whole), (whole, count))

@@ -69,10 +69,11 @@ class SketchKindConfig:
 def _sketch(context: GuidanceContext, config: SketchKindConfig) -> Guidance:
     if not config.path:
         raise ConfigError("wants a file", "--guidance.sketch.path", "Give a mesh file")
-    if not isinstance(context.representation, Field):
+    known = context.representation
+    if not isinstance(known, Field) or known.drawn_by != "volume":
         raise ConfigError("is followed by volumes only", "--guidance.sketch", "Leave it out")
     sketch = SketchConfig(path=config.path, strictness=config.strictness)
-    return FollowSketch(read_sketch(sketch), context.representation, sketch.chosen_weight())
+    return FollowSketch(read_sketch(sketch), known, sketch.chosen_weight())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -190,7 +190,7 @@ class StepViews:
         random = step.microbatch_random
         drawn = self.milestones.cameras(self.sampler, self.size, step.random, step.fraction)
         cameras = own_views(drawn, step, guidances, option)
-        sample = self.background.sample(cameras, step.random)
+        sample = self.background.sample(cameras, random)
         light = draw_light(self.shading, cameras, random, step.fraction)
         rendering = parts.renderer.render(parts.field, cameras, sample, random, light=light)
         return rendering, GuidanceInputs(cameras, step.fraction, random, background=sample.level)
