@@ -154,15 +154,13 @@ class Loop:
         optimiser = optimiser_of(stage)
         progress = Progress(number, count, stage, optimiser=optimiser)
         if facts:
+            progress.take_up(facts)
             empty = restore(stage, optimiser, tensors)
             if facts.get("model_only"):
                 held = [m for n, m in stage.modules.items() if n in stage.result]
                 empty = [m for m in empty if not stage.result or any(m is h for h in held)]
             restored.note(stage, empty)
             restored.check()
-            progress.index, progress.recovered_from = facts["step"], facts.get("recovered_from", "")
-            if progress.recovered_from and stage.recover is not None:
-                stage.recover(progress.recovered_from)
         elif stage.prepare is not None:
             events.status(f"{stage.name} {number + 1}/{count}  preparing", force=True)
             stage.prepare(Step(stage.name, 0, stage.steps, fraction=0.0, seed=settings.seed))
@@ -391,8 +389,7 @@ class Loop:
         facts = {
             "stage": progress.number,
             "name": stage.name,
-            "step": progress.index,
-            "recovered_from": progress.recovered_from,
+            **progress.facts(),
             "identity": self._settings.identity,
         }
         tensors = all_tensors(stage, progress.optimiser, self._finished)

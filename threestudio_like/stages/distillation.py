@@ -109,7 +109,6 @@ def distillation_stage(
 
     def recover(verdict: str) -> str:
         if verdict == "empty":
-            parts.renderer.reset()
             weights["sparsity"] = Schedule.parse("0")
             return "switched sparsity off"
         return recover_guidances(every, verdict)
