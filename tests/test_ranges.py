@@ -20,6 +20,7 @@ from threestudio_like.representations import LearningRates
 from threestudio_like.representations.config import FieldConfig
 from threestudio_like.representations.surfaces import SurfaceTerms
 from threestudio_like.stages.distillation import Milestones, OptimiserConfig
+from threestudio_like.stages.mesh.config import MeshStageConfig
 from threestudio_like.stages.painting import PaintTerms
 from threestudio_like.stages.painting_views import PaintViewsConfig
 from threestudio_like.stages.regularisers import Regularisation
@@ -50,6 +51,9 @@ REFUSED: list[tuple[type, dict[str, Any], str]] = [
     (StratifiedCameras, {"elevation": [0, 100]}, "at most 90"),
     (ShadingConfig, {"light_distance": [0, 1]}, "more than 0"),
     (FieldConfig, {"hash": {"log2_size": -3}}, "at least 0"),
+    (MeshStageConfig, {"targets": {"size": 0}}, "at least 1"),
+    (MeshStageConfig, {"radius": 3}, "at most 0.95"),
+    (VariationalConfig, {"lora": {"rank": 0}}, "at least 1"),
 ]
 
 

@@ -30,10 +30,15 @@ from threestudio_like.renderers import (
 from threestudio_like.renderers.backgrounds import AugmentedBackground
 from threestudio_like.renderers.rendering import Rendering
 from threestudio_like.representations import GaussianCloud, GaussianConfig, VoxelField
+from threestudio_like.representations.config import FieldConfig
+from threestudio_like.representations.hash_grid import HashGridConfig
+from threestudio_like.representations.surfaces import FlexiCubesConfig, ShapeConfig
 from threestudio_like.representations.voxel_grid import VoxelGridConfig
 from threestudio_like.stages.distillation import StepViews
 from threestudio_like.stages.field_to_mesh import AssetConfig
 from threestudio_like.stages.idle_terms import idle_terms
+from threestudio_like.stages.mesh import MeshStageConfig, MeshStart, mesh_stage
+from threestudio_like.stages.mesh.stage import sphere
 from threestudio_like.stages.mesh_texture import KeptSurface, TextureConfig, texture_stage
 from threestudio_like.stages.model import FieldModel
 from threestudio_like.stages.regularisers import Regularisation
@@ -236,3 +241,21 @@ def test_the_texture_of_a_mesh_is_refined_in_the_size_and_views_that_are_asked_f
         Sized.seen.clear()
         stage.loss(step)
         assert Sized.seen == [((3, asked or size, asked or size, 3), asked or size)]
+
+
+@pytest.mark.parametrize("move", ["both", "shape", "colours"])
+def test_the_colours_of_a_mesh_stage_follow_the_run(move):
+    """Levels of a hash grid open as their schedule says."""
+    grid = HashGridConfig(levels=4, log2_size=6, finest=64, open_levels="1->4")
+    config = MeshStageConfig(
+        steps=8,
+        move=move,
+        shape=ShapeConfig(flexicubes=FlexiCubesConfig(size=8)),
+        colours=FieldConfig(kind="hash", hash=grid),
+    )
+    stage = mesh_stage("mesh", config, MeshStart.of_mesh(sphere(0.5), taught=False))
+    opened = []
+    for index in (0, 3, 6):
+        stage.before_step(Step("mesh", index, 9, fraction=index / 9, seed=0))
+        opened.append(int(stage.modules["appearance"].opened))
+    assert opened == [1, 2, 3]

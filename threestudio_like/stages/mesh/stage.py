@@ -261,8 +261,10 @@ class StageMoves:
         return self._still
 
     def before_step(self, step: Step) -> Mapping[nn.Parameter, torch.Tensor]:
-        """See `Representation.before_step`; a surface that stays only follows the run."""
+        """See `Representation.before_step`; a surface that stays only follows the run, as its
+        colours do."""
         surface = self.model.surface
+        self.model.appearance.at(step.fraction)
         if self.config.move != "colours":
             return surface.before_step(step)
         surface.at(step.fraction)
