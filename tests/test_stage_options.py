@@ -3,7 +3,7 @@ not suit are refused, microbatches see what the whole step sees."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pytest
@@ -13,10 +13,12 @@ from threestudio_like.engine.config import update
 from threestudio_like.engine.errors import ConfigError
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.engine.stage import Step, total_of
+from threestudio_like.guidance.choice import Guidances
 from threestudio_like.guidance.guidance import GuidanceInputs
 from threestudio_like.guidance.image_refinement import ImageRefinement, RefinementConfig
 from threestudio_like.guidance.picture import DepthGuidance, fit_scale_and_shift
 from threestudio_like.guidance.registry import GUIDANCES, GuidanceContext
+from threestudio_like.guidance.score_distillation import ScoreDistillationConfig
 from threestudio_like.priors.latent_rgb import show_rgb
 from threestudio_like.priors.oracle import PointMass
 from threestudio_like.renderers import (
@@ -34,13 +36,16 @@ from threestudio_like.representations.config import FieldConfig
 from threestudio_like.representations.hash_grid import HashGridConfig
 from threestudio_like.representations.surfaces import FlexiCubesConfig, ShapeConfig
 from threestudio_like.representations.voxel_grid import VoxelGridConfig
-from threestudio_like.stages.distillation import StepViews
+from threestudio_like.stages.demand import demands, denoised_entries
+from threestudio_like.stages.distillation import DistillationConfig, StepViews
 from threestudio_like.stages.field_to_mesh import AssetConfig
 from threestudio_like.stages.idle_terms import idle_terms
 from threestudio_like.stages.mesh import MeshStageConfig, MeshStart, mesh_stage
 from threestudio_like.stages.mesh.stage import sphere
 from threestudio_like.stages.mesh_texture import KeptSurface, TextureConfig, texture_stage
 from threestudio_like.stages.model import FieldModel
+from threestudio_like.stages.painting import PaintingConfig
+from threestudio_like.stages.painting_views import PaintViewsConfig
 from threestudio_like.stages.regularisers import Regularisation
 from threestudio_like.systems.image_to_3d.views import magic123
 from threestudio_like.systems.registry import SYSTEMS
@@ -259,3 +264,28 @@ def test_the_colours_of_a_mesh_stage_follow_the_run(move):
         stage.before_step(Step("mesh", index, 9, fraction=index / 9, seed=0))
         opened.append(int(stage.modules["appearance"].opened))
     assert opened == [1, 2, 3]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meshes:
+    """A system's configuration with stages that draw meshes."""
+
+    paint: PaintingConfig
+    texture: TextureConfig
+
+
+@pytest.mark.parametrize(("changes", "entries"), [({}, 2), ({"perp_neg": 0.5}, 4)])
+def test_a_forecast_sees_the_entries_of_perp_neg_in_every_stage(changes, entries):
+    """Four predictions a view, of fields, of paintings and of textures, by whichever guidance."""
+    score = ScoreDistillationConfig(**changes)
+    stages = (
+        PaintingConfig(steps=1, guidance=score),
+        TextureConfig(steps=1, guidance=score),
+    )
+    found = demands(Meshes(paint=stages[0], texture=stages[1]), PointMass(torch.zeros(4, 8, 8)))
+    assert [demand.repeats for demand in found] == [entries] * 2
+    others: list[Any] = [DistillationConfig(guidance=score), MeshStageConfig(guidance=score)]
+    assert {denoised_entries(stage) for stage in others} == {entries}
+    main = Guidances().updated({"main": "vsd", "vsd": changes}, "guidances.")
+    assert denoised_entries(DistillationConfig(guidances=main)) == entries
+    assert denoised_entries(PaintViewsConfig()) == 0

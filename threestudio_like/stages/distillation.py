@@ -263,14 +263,10 @@ class DistillationConfig(DistillingConfig):
         if largest["batch"] > 0:
             sampler = with_batch(sampler, largest["batch"])
         own = {k: getattr(self, k, None) for k in ("renderer", "representation")}
-        main = self.guidances.main_config()
-        score = main if isinstance(main, ScoreDistillationConfig) else self.guidance
-        repeats = 4 if score.perp_neg > 0 else 2
         return volume_demand(
             place,
             sampler,
             self.regularise,
-            repeats=repeats,
             renderer=own["renderer"],
             field=own["representation"],
             lit=self.shading.diffuse_prob > 0,
