@@ -31,10 +31,18 @@ from threestudio_like.engine.config import (
 )
 from threestudio_like.engine.errors import ConfigError, InputError, ModelError
 from threestudio_like.engine.events import Events
-from threestudio_like.engine.schema.bounds import Bounds, Count, ScheduleText, WrittenSchedule
+from threestudio_like.engine.schema.bounds import (
+    Bounds,
+    Count,
+    NotEmpty,
+    Rule,
+    ScheduleText,
+    WrittenSchedule,
+)
 from threestudio_like.engine.schema.former import former_keys, former_lines
 from threestudio_like.guidance.choice import Guidances
 from threestudio_like.guidance.registry import GUIDANCES
+from threestudio_like.guidance.score_distillation import ScoreDistillationConfig
 from threestudio_like.meshes.io.primitives import read_primitives
 from threestudio_like.priors.model_files import PriorRecord, read_json, record
 from threestudio_like.priors.noise_schedule import NoiseSchedule
@@ -79,15 +87,26 @@ def groups_of(config) -> list[Any]:
     return [config, *(g for v in inner if dataclasses.is_dataclass(v) for g in groups_of(v))]
 
 
+def allowed(rule: Rule, value: Any) -> bool:
+    """Whether a rule lets a value pass."""
+    try:
+        rule.check(value, "x", "x")
+    except ConfigError:
+        return False
+    return True
+
+
 def draw(annotation, chance: random.Random) -> Any:
     """A value that an annotation allows."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         inner, *rules = arguments
-        if any(isinstance(rule, WrittenSchedule) for rule in rules):
-            return chance.choice(
-                ["0.02", "1e-5", "0.98->0.5", "cos 0.9->.5 @ 0..60%", "7", "-1.50"]
-            )
+        written = next((rule for rule in rules if isinstance(rule, WrittenSchedule)), None)
+        if written is not None:
+            texts = ["0.02", "1e-5", "0.98->0.5", "cos 0.9->.5 @ 0..60%", "7", "-1.50"]
+            return chance.choice([text for text in texts if allowed(written, text)])
+        if any(isinstance(rule, NotEmpty) for rule in rules):
+            return draw(inner, chance) or draw(annotation, chance)
         bounds = next(rule for rule in rules if isinstance(rule, Bounds))
         low, high = max(bounds.low, -1e9), min(bounds.high, 1e9)
         if inner is int:
@@ -154,6 +173,9 @@ def redraw(config, chance: random.Random):
         values["kind"] = chance.choice(["voxels", "hash", "triplane", "gaussians"])
     if isinstance(config, ShapeConfig):
         values["kind"] = chance.choice(["flexicubes", "tetrahedra", "remeshing"])
+    if isinstance(config, ScoreDistillationConfig):
+        # Never above the largest time.
+        values["t_min"] = "0.0"
     return dataclasses.replace(config, **values)
 
 

@@ -35,7 +35,7 @@ from .progress import (
 )
 from .random import deterministic_sums
 from .settings import LoopSettings
-from .stage import ParameterGroup, Stage, StagePlan, Step
+from .stage import ParameterGroup, Stage, StagePlan, Step, total_of
 from .watchdog import Verdict, Watchdog
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -154,15 +154,13 @@ class Loop:
         optimiser = optimiser_of(stage)
         progress = Progress(number, count, stage, optimiser=optimiser)
         if facts:
+            progress.take_up(facts)
             empty = restore(stage, optimiser, tensors)
             if facts.get("model_only"):
                 held = [m for n, m in stage.modules.items() if n in stage.result]
                 empty = [m for m in empty if not stage.result or any(m is h for h in held)]
             restored.note(stage, empty)
             restored.check()
-            progress.index, progress.recovered_from = facts["step"], facts.get("recovered_from", "")
-            if progress.recovered_from and stage.recover is not None:
-                stage.recover(progress.recovered_from)
         elif stage.prepare is not None:
             events.status(f"{stage.name} {number + 1}/{count}  preparing", force=True)
             stage.prepare(Step(stage.name, 0, stage.steps, fraction=0.0, seed=settings.seed))
@@ -258,7 +256,7 @@ class Loop:
                 )
                 sums.clear()
                 terms = progress.stage.loss(microbatch)
-                total = torch.stack([t.reshape(()) for t in terms.values()]).sum()
+                total = total_of(terms)
                 if total.requires_grad:
                     total.backward()
                 if count == 1:
@@ -270,7 +268,7 @@ class Loop:
             terms = {
                 name: torch.stack([each[name] for each in computed]).mean() for name in computed[0]
             }
-            return terms, torch.stack(list(terms.values())).sum()
+            return terms, total_of(terms)
         except torch.OutOfMemoryError:
             shortage = self._shrink(progress, step)
         # This is outside of the handler, whose traceback keeps the tensors of the failed step
@@ -391,8 +389,7 @@ class Loop:
         facts = {
             "stage": progress.number,
             "name": stage.name,
-            "step": progress.index,
-            "recovered_from": progress.recovered_from,
+            **progress.facts(),
             "identity": self._settings.identity,
         }
         tensors = all_tensors(stage, progress.optimiser, self._finished)

@@ -218,9 +218,25 @@ class Progress:
         self.schedules = [Schedule.parse(g.lr, f"{stage.name}.{g.name}.lr") for g in stage.groups]
         self.parameters = [p for g in stage.groups for p in g.parameters]
         self.index = self.start = 0
+        self.begun = -1
+        """The step whose `before_step` the present state has seen, or an earlier one: where a rank
+        fails within a step, what is saved is the state within it."""
         self.recovered_from, self.shrunk = "", False
         self.began = self.saved_at = self.drawn_at = 0.0
         self._good: tuple[int, dict[str, torch.Tensor]] = (0, {})
+
+    def facts(self) -> dict[str, Any]:
+        """Where it stands, for a checkpoint."""
+        within = {"begun": self.begun} if self.begun == self.index else {}
+        return {"step": self.index, "recovered_from": self.recovered_from, **within}
+
+    def take_up(self, facts: dict[str, Any]) -> None:
+        """Go on where a checkpoint stands, whose tensors are restored after it: a recovery comes
+        before the state that it goes back to here too."""
+        self.index, self.begun = facts["step"], facts.get("begun", -1)
+        self.recovered_from = facts.get("recovered_from", "")
+        if self.recovered_from and self.stage.recover is not None:
+            self.stage.recover(self.recovered_from)
 
     def begin(self) -> None:
         """Start the clocks at the present step."""
@@ -228,7 +244,10 @@ class Progress:
         self.began = self.saved_at = self.drawn_at = time.monotonic()
 
     def before(self, step: Step) -> None:
-        """The stage's `before_step`; Adam's moments follow the rows that it moves."""
+        """The stage's `before_step`, once a step; Adam's moments follow the rows that it moves."""
+        if step.index == self.begun:
+            return
+        self.begun = step.index
         moved = self.stage.before_step(step) if self.stage.before_step is not None else None
         for parameter, rows in (moved or {}).items():
             for key, moment in self.optimiser.state.get(parameter, {}).items():
@@ -244,6 +263,7 @@ class Progress:
     def go_back(self) -> None:
         """Return to the state that was remembered last."""
         self.index, tensors = self._good
+        self.begun = -1
         restore(self.stage, self.optimiser, tensors)
 
 

@@ -110,7 +110,8 @@ class Stage:
             change any state.
         watch: figures for the watchdog, by name (see `Watchdog`).
         figures: numbers about the last step for the events and the report, by name.
-        recover: changes one setting after a collapse; returns a description of the change.
+        recover: changes one setting after a collapse; returns a description of the change. After
+            it the state goes back to one that was good, or to that of a checkpoint.
         shrink: uses less memory from now on, with the same result; returns a description of the
             change, or an empty text if nothing can be changed.
         clip_norm: largest norm of the gradient over all groups; 0 for no limit.
@@ -138,6 +139,13 @@ class Stage:
     rate_factor: float = 1.0
     result: tuple[str, ...] = ()
     snapshot: Callable[[], Mapping[str, bytes]] | None = None
+
+
+def total_of(terms: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The sum () of the loss terms of a step; 0 where every weight is 0 at its time."""
+    if not terms:
+        return torch.zeros(())
+    return torch.stack([term.reshape(()) for term in terms.values()]).sum()
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ..engine.config import OpenConfig, convert, to_dict, update
 from ..engine.errors import ConfigError
 from ..engine.schedule import Schedule
-from ..engine.schema.bounds import ScheduleText
+from ..engine.schema.bounds import SignedSchedule
 from ..priors.diffusion import DiffusionPrior
 from .guidance import Guidance
 from .registry import GUIDANCES, Beside, GuidanceContext, GuidanceKind
@@ -25,7 +25,7 @@ MAIN, WEIGHT = "main", "weight"
 class Chosen:
     """One guidance: the schedule of its weight, and its own typed configuration."""
 
-    weight: ScheduleText = "0"
+    weight: SignedSchedule = "0"
     config: Any = None
 
 
@@ -73,7 +73,7 @@ class Guidances(OpenConfig):
                 )
             before = chosen.get(name) or Chosen(config=GUIDANCES.get(name).config())
             weight = own.get(WEIGHT, before.weight)
-            weight = convert(weight, ScheduleText, f"{where}{key}.{WEIGHT}")
+            weight = convert(weight, SignedSchedule, f"{where}{key}.{WEIGHT}")
             rest = {k: v for k, v in own.items() if k != WEIGHT}
             config = update(before.config, rest, prefix=f"{where}{key}.")
             chosen[name] = Chosen(weight=weight, config=config)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..engine.random import RandomStream
-from ..engine.schema.bounds import Number, Share, Weight
+from ..engine.schema.bounds import Elevations, NoiseTime, Number, Share, Weight
 from ..priors.diffusion import Condition, DiffusionPrior
 from ..priors.sampling import ddim
 from ..renderers.cameras import Cameras
@@ -26,7 +26,7 @@ class RefinementConfig:
     """Each entry of `times` is one round: add noise up to that fraction of T, denoise in `steps`,
     and fit."""
 
-    times: tuple[float, ...] = (0.5, 0.35, 0.25)
+    times: tuple[NoiseTime, ...] = (0.5, 0.35, 0.25)
     steps: Number = 6
     scale: float = 4.0
     rescale: Share = 0.3
@@ -34,10 +34,11 @@ class RefinementConfig:
     views: Number = 24
     """Number of views of a round, in groups of four at quarter turns on rings of different
     elevation. A last group of fewer is denoised view by view."""
-    elevations: tuple[float, ...] = (0.0, 15.0, 30.0, -8.0, 42.0, 20.0)
+    elevations: Elevations = (0.0, 15.0, 30.0, -8.0, 42.0, 20.0)
     """Elevation in degrees of each group of four. The azimuths of successive groups start at
     different fractions of a quarter turn."""
     batch: Number = 8
+    """Views that are denoised at once; whole groups of four where these are denoised together."""
     joint_views: bool = True
     prompt: PromptConfig = field(default_factory=PromptConfig)
 
@@ -172,6 +173,9 @@ class ImageRefinement:
         own."""
         whole = count - count % 4 if self.config.joint_views else count
         batch = self.config.batch
+        if self.config.joint_views and self.prior.facts.joint_views > 1:
+            # Views that are denoised together are not parted.
+            batch = max(4, batch - batch % 4)
         return [
             torch.arange(begin, min(begin + batch, end))
             for first, end in ((0, whole), (whole, count))

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from ..engine.errors import ConfigError, InputError
+from ..engine.schema.bounds import Degrees, Elevation, Share, Size, Weight
 from ..meshes.io.images import decode
 from ..priors.clip import load_clip
 from ..priors.depth import load_depth
@@ -60,7 +61,7 @@ class SketchKindConfig:
 
     path: str = ""
     """A mesh file or a YAML list of primitives."""
-    strictness: float = 0.6
+    strictness: Share = 0.6
     """From 0 (the sketch is ignored) to 1 (the surface is the sketch's). The guidance's own weight
     multiplies what follows from it."""
 
@@ -68,10 +69,11 @@ class SketchKindConfig:
 def _sketch(context: GuidanceContext, config: SketchKindConfig) -> Guidance:
     if not config.path:
         raise ConfigError("wants a file", "--guidance.sketch.path", "Give a mesh file")
-    if not isinstance(context.representation, Field):
+    known = context.representation
+    if not isinstance(known, Field) or known.drawn_by != "volume":
         raise ConfigError("is followed by volumes only", "--guidance.sketch", "Leave it out")
     sketch = SketchConfig(path=config.path, strictness=config.strictness)
-    return FollowSketch(read_sketch(sketch), context.representation, sketch.chosen_weight())
+    return FollowSketch(read_sketch(sketch), known, sketch.chosen_weight())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +122,11 @@ class PictureViewConfig:
     picture: str = ""
     """PNG, JPEG or WebP of the object, as the prior's cameras would see it; with alpha, or before a
     plain background."""
-    azimuth: float = 0.0
+    azimuth: Degrees = 0.0
     """Degrees; 0 is the front."""
-    elevation: float = 0.0
+    elevation: Elevation = 0.0
     """Degrees."""
-    size: int = 64
+    size: Size = 64
     """Height and width at which it is compared, pixels."""
 
 
@@ -133,9 +135,9 @@ class ReferenceKindConfig(PictureViewConfig):
     """The object looks like a picture from where that was taken."""
 
     norm: Literal["l1", "l2"] = "l1"
-    colour: float = 1.0
+    colour: Weight = 1.0
     """Weight of the colours within the picture's mask."""
-    opacity: float = 1.0
+    opacity: Weight = 1.0
     """Weight of the mask."""
 
 

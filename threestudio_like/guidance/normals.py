@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from ..engine.errors import ConfigError
-from ..engine.schema.bounds import ScheduleText, Share, Weight
+from ..engine.schema.bounds import NoiseTime, NoiseTimes, Share, Weight
 from ..priors.diffusion import DiffusionPrior, Domain, Space
 from ..renderers.cameras import Cameras
 from ..renderers.rendering import Rendering
@@ -42,7 +42,7 @@ class NormalsConfig(ScoreDistillationConfig):
     scale: float = 3.0
     rescale: Share = 0.5
     weighting: Weighting = "clean"
-    t_max: ScheduleText | float = "0.9->0.2"
+    t_max: NoiseTimes | NoiseTime = "0.9->0.2"
     shared_time: bool = True
     clamp: Weight = 3.5
     image_residual: bool = True

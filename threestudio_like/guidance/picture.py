@@ -3,6 +3,7 @@ and opacity."""
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -63,17 +64,21 @@ def at_size(
 
 
 def fit_scale_and_shift(
-    prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor
+    prediction: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor,
+    least: float = -math.inf,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Weighted least-squares scale and shift with target ~ scale * prediction + shift.
 
-    All tensors have the same shape (MiDaS, Ranftl et al. 2020).
+    All tensors have the same shape (MiDaS, Ranftl et al. 2020). The scale is not below `least`, and
+    the shift is the best one for it.
     """
     total = weight.sum().clamp_min(1e-6)
     mean_p, mean_t = (weight * prediction).sum() / total, (weight * target).sum() / total
     variance = (weight * (prediction - mean_p).square()).sum()
     covariance = (weight * (prediction - mean_p) * (target - mean_t)).sum()
-    scale = covariance / variance.clamp_min(1e-8)
+    scale = (covariance / variance.clamp_min(1e-8)).clamp_min(least)
     return scale, mean_t - scale * mean_p
 
 
@@ -102,10 +107,10 @@ class DepthGuidance(Guidance):
         weight = mask * opacity.detach()
         wanted = known[..., 0]
         if self.invariant:
-            scale, shift = fit_scale_and_shift(wanted, rendered.detach(), weight)
             # A negative scale would explain the depth by turning it inside out, so it is not
             # allowed.
-            wanted = scale.clamp_min(0) * wanted + shift
+            scale, shift = fit_scale_and_shift(wanted, rendered.detach(), weight, least=0.0)
+            wanted = scale * wanted + shift
         value = ((rendered - wanted).abs() * weight).sum() / weight.sum().clamp_min(1)
         return GuidanceOutput(value, {"depth": value.detach()})
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..engine.errors import ConfigError
 from ..engine.schema.bounds import Degrees
 from ..priors.diffusion import DiffusionPrior
 from ..priors.model_folder import DIRECTIONS
@@ -99,6 +100,12 @@ class ViewPrompts:
     Args:
         prior: encodes the texts, once.
         prompt: describes the object; words may be weighted, `(red:1.3)`.
+
+    Attributes:
+        directed: whether not all directions have the same embedding.
+
+    Raises:
+        ConfigError: a direction has a prompt of its own, and the prompt does not follow the view.
     """
 
     def __init__(self, prior: DiffusionPrior, prompt: str, config: PromptConfig) -> None:
@@ -106,6 +113,13 @@ class ViewPrompts:
         plain, weights = parse_weighted(prompt)
         words = before if config.view_dependent_prompt_front else behind
         parsed = {d: (plain, weights) for d in DIRECTIONS}
+        own_words = [d for d in DIRECTIONS if getattr(config, d)]
+        if own_words and not config.view_dependent:
+            raise ConfigError(
+                "has a prompt of its own, and the prompt does not follow the view here",
+                f"prompt.{own_words[0]}",
+                "Leave it out, or set prompt.view_dependent",
+            )
         if config.view_dependent and "words" not in prior.facts.untold:
             for d in DIRECTIONS:
                 own = str(getattr(config, d))
@@ -113,6 +127,7 @@ class ViewPrompts:
         texts = [parsed[d][0] for d in DIRECTIONS]
         embedded = prior.encode_text([*texts, config.negative])
         self.by_direction = dict(zip(DIRECTIONS, embedded[:-1]))
+        self.directed = not bool((embedded[:-1] == embedded[:1]).all())
         self.negative = prior.negative_text(embedded[-1])
         self.factors = {
             d: emphasis_of(prior, *parsed[d], tokens=embedded.shape[1]) for d in DIRECTIONS

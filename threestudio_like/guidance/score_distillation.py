@@ -9,13 +9,15 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
+from ..engine.errors import ConfigError
 from ..engine.schedule import Schedule
-from ..engine.schema.bounds import ScheduleText, Share, Weight
+from ..engine.schema.bounds import NoiseTime, NoiseTimes, ScheduleText, Share, Weight
 from ..priors.diffusion import Condition, DiffusionPrior, Domain, Reference
-from ..priors.sampling import guide
+from ..priors.sampling import guide, rescaled
 from ..renderers.cameras import Cameras
 from ..renderers.rendering import Rendering
 from .guidance import Guidance, GuidanceInputs, GuidanceOutput
+from .noise_times import check_times
 from .prompts import PromptConfig, ViewPrompts, perp_neg
 
 Weighting = Literal["latent-nerf", "dreamfusion", "uniform", "clean"]
@@ -32,9 +34,10 @@ class ScoreDistillationConfig:
     weighting: Weighting = "latent-nerf"
     """w(t) of (eps_hat - eps): latent-nerf sqrt(abar)(1 - abar), dreamfusion 1 - abar, uniform 1,
     clean sqrt((1 - abar)/abar), which makes the gradient z - z0_hat."""
-    t_min: ScheduleText | float = "0.02"
-    t_max: ScheduleText | float = "0.98"
-    """Schedules of the smallest and largest noise time, as fractions of T."""
+    t_min: NoiseTimes | NoiseTime = "0.02"
+    t_max: NoiseTimes | NoiseTime = "0.98"
+    """Schedules of the smallest and largest noise time, as fractions of T; never the one above the
+    other."""
     shared_time: bool = False
     """Use one time step for all views of a step."""
     clip: Weight = 0.0
@@ -62,6 +65,9 @@ class ScoreDistillationConfig:
     """Let the prior denoise all views of a step together."""
     prompt: PromptConfig = field(default_factory=PromptConfig)
 
+    def __post_init__(self) -> None:
+        check_times(self.t_min, self.t_max)
+
 
 def weight(kind: Weighting, abar: torch.Tensor) -> torch.Tensor:
     """The weight w(t) as a function of abar = alphabar_t."""
@@ -72,6 +78,25 @@ def weight(kind: Weighting, abar: torch.Tensor) -> torch.Tensor:
     if kind == "clean":
         return ((1 - abar) / abar).sqrt()
     return torch.ones_like(abar)
+
+
+def check_options(config: ScoreDistillationConfig, encode: bool, prompts: ViewPrompts) -> None:
+    """Raise ConfigError where an option would be passed over: those of RGB renderings where latents
+    are rendered, that of latents where RGB is, and Perp-Neg where every view has one prompt."""
+    for name, rgb in (("image_residual", True), ("image_loss", True), ("known_background", False)):
+        if getattr(config, name) and encode != rgb:
+            what = ("RGB", "latents") if rgb else ("latents", "RGB")
+            raise ConfigError(
+                f'"{name}" is for renderings of {what[0]}, and this stage renders {what[1]}',
+                f"guidance.{name}",
+                "Leave it out",
+            )
+    if config.perp_neg > 0 and not prompts.directed:
+        raise ConfigError(
+            "Perp-Neg sets the view's direction against the others, and all have one prompt",
+            "guidance.perp_neg",
+            "Leave it out, or let the prompt name them: prompt.view_dependent",
+        )
 
 
 def foreground_mask(
@@ -101,6 +126,9 @@ class ScoreDistillation(Guidance):
             differentiated.
         reference: a picture of the object, which the unconditional branch is not told; for priors
             that want one.
+
+    Raises:
+        ConfigError: an option means nothing here, see `check_options`.
     """
 
     domain: Domain = "colour"
@@ -119,6 +147,7 @@ class ScoreDistillation(Guidance):
         self.prior, self.config, self.encode = prior, config, encode
         self.reference = reference
         self.prompts = ViewPrompts(prior, prompt, config.prompt)
+        check_options(config, encode, self.prompts)
         self.t_min = Schedule.parse(config.t_min, "guidance.t_min")
         self.t_max = Schedule.parse(config.t_max, "guidance.t_max")
         self.grad_clip = Schedule.parse(config.grad_clip, "guidance.grad_clip")
@@ -184,6 +213,9 @@ class ScoreDistillation(Guidance):
         return self._clipped(gradient, inputs), mask
 
     def _clipped(self, gradient: torch.Tensor, inputs: GuidanceInputs) -> torch.Tensor:
+        if self.clip > 0:
+            norm = gradient.norm(dim=1, keepdim=True)
+            gradient = gradient * (self.clip / norm.clamp_min(1e-12)).clamp_max(1.0)
         limit = self.grad_clip(inputs.fraction)
         return gradient.clamp(-limit, limit) if limit > 0 else gradient
 
@@ -207,11 +239,7 @@ class ScoreDistillation(Guidance):
                 mask, _ = foreground_mask(clean)
                 clean = mask * clean + (1 - mask) * background
             epsilon = (noisy - abar.sqrt() * clean) / (1 - abar).sqrt()
-        gradient = w * (epsilon - self.baseline(noisy, t, noise, inputs=inputs))
-        if self.clip > 0:
-            norm = gradient.norm(dim=1, keepdim=True)
-            gradient = gradient * (self.clip / norm.clamp_min(1e-12)).clamp_max(1.0)
-        return gradient, mask
+        return w * (epsilon - self.baseline(noisy, t, noise, inputs=inputs)), mask
 
     def baseline(
         self, noisy: torch.Tensor, t: torch.Tensor, noise: torch.Tensor, inputs: GuidanceInputs
@@ -270,13 +298,14 @@ class ScoreDistillation(Guidance):
             repeat
         )
         if config.perp_neg > 0:
-            return perp_neg(
+            guided = perp_neg(
                 epsilon[1],
                 epsilon[0],
                 list(epsilon[2:]),
                 weights=self._perp_neg_weights(inputs, epsilon[0]),
                 scale=self.scale,
             )
+            return rescaled(guided, epsilon[0], config.rescale)
         return guide(epsilon[0], epsilon[1], self.scale, rescale=config.rescale)
 
     def _perp_neg_weights(

@@ -16,7 +16,7 @@ moments, a rate and numbers of its own, which a checkpoint holds.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..engine.errors import ConfigError
-from ..engine.schema.bounds import Count, Positive, ScheduleText, Share, Weight
+from ..engine.schema.bounds import Count, Decay, Positive, ScheduleText, Share, Weight
 from ..engine.stage import ParameterGroup
 from ..priors.diffusion import Condition, DiffusionPrior, Reference
 from ..priors.networks.gradient_range import GradientRange
@@ -33,7 +33,7 @@ from ..priors.sampling import guide
 from ..renderers.cameras import Cameras
 from ..renderers.rendering import Rendering
 from .guidance import Guidance, GuidanceInputs, GuidanceOutput
-from .prompts import ViewPrompts
+from .prompts import PromptConfig, ViewPrompts
 from .registry import Beside, GuidanceContext, GuidanceKind
 from .score_distillation import ScoreDistillation, ScoreDistillationConfig, Weighting
 from .second_prior import SecondLoadConfig, load_beside
@@ -62,7 +62,7 @@ class VariationalConfig(ScoreDistillationConfig):
     """How often the copy is trained without the camera, for its guidance."""
     rate: ScheduleText = "1e-4"
     """Learning rate of the copy."""
-    betas: tuple[Share, Share] = (0.9, 0.99)
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
     eps: Positive = 1e-15
     weight_decay: Weight = 0.01
     """Of the copy's AdamW."""
@@ -99,7 +99,8 @@ class VariationalScoreDistillation(ScoreDistillation):
         check_pair(prior, self.model)
         self.variational = config
         self.copy = LowRank(self.model.denoiser_module, config.lora, seed)
-        plain = replace(config.prompt, view_dependent=False)
+        # One prompt for every view, whatever those of the directions are.
+        plain = PromptConfig(view_dependent=False, negative=config.prompt.negative)
         self.own_prompts = ViewPrompts(self.model, prompt, plain)
         # What `baseline` found, for the image loss of the same step.
         self._own_noise: torch.Tensor | None = None

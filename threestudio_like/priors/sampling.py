@@ -17,12 +17,17 @@ def guide(
     The standard deviation of each sample is moved towards eps_c's by `rescale` in [0, 1] (Lin et
     al. 2023, eq. 15-16).
     """
-    guided = unconditional + scale * (conditional - unconditional)
-    if rescale > 0:
-        axes = tuple(range(1, guided.ndim))
-        ratio = conditional.std(axes, keepdim=True) / guided.std(axes, keepdim=True).clamp_min(1e-8)
-        guided = guided * (rescale * ratio + 1 - rescale)
-    return guided
+    return rescaled(unconditional + scale * (conditional - unconditional), conditional, rescale)
+
+
+def rescaled(guided: torch.Tensor, conditional: torch.Tensor, rescale: float) -> torch.Tensor:
+    """A guided prediction (B, C, h, w) whose standard deviation is moved towards that of the
+    conditional one, sample by sample, by `rescale` in [0, 1]."""
+    if rescale <= 0:
+        return guided
+    axes = tuple(range(1, guided.ndim))
+    ratio = conditional.std(axes, keepdim=True) / guided.std(axes, keepdim=True).clamp_min(1e-8)
+    return guided * (rescale * ratio + 1 - rescale)
 
 
 def join(a: Condition, b: Condition) -> Condition:

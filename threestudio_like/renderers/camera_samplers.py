@@ -19,10 +19,10 @@ class UniformCameras:
     """Independent uniform draws, in degrees and scene units. The defaults are Latent-NeRF's
     (METHODS 1.4)."""
 
-    elevation: tuple[float, float] = (-60.0, 90.0)
-    azimuth: tuple[float, float] = (0.0, 360.0)
-    distance: tuple[float, float] = (1.0, 1.5)
-    fov_y: tuple[float, float] = (40.0, 70.0)
+    elevation: tuple[Elevation, Elevation] = (-60.0, 90.0)
+    azimuth: tuple[Degrees, Degrees] = (0.0, 360.0)
+    distance: tuple[Positive, Positive] = (1.0, 1.5)
+    fov_y: tuple[FieldOfView, FieldOfView] = (40.0, 70.0)
     batch: Number = 1
     target: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """The point that every camera looks at."""
@@ -109,7 +109,7 @@ class StratifiedCameras:
     distillation needs.
     """
 
-    elevation: tuple[float, float] = (-10.0, 45.0)
+    elevation: tuple[Elevation, Elevation] = (-10.0, 45.0)
     distance: Positive = 3.0
     fov_y: FieldOfView = 40.0
     batch: Number = 4
@@ -137,9 +137,9 @@ class ProgressiveCameras:
     """Uniform cameras whose range of azimuth widens from the front to the full circle during the
     first `opening` of the run."""
 
-    elevation: tuple[float, float] = (-10.0, 45.0)
-    distance: tuple[float, float] = (3.0, 3.0)
-    fov_y: tuple[float, float] = (40.0, 40.0)
+    elevation: tuple[Elevation, Elevation] = (-10.0, 45.0)
+    distance: tuple[Positive, Positive] = (3.0, 3.0)
+    fov_y: tuple[FieldOfView, FieldOfView] = (40.0, 40.0)
     batch: Number = 4
     opening: Share = 0.5
     start: Degrees = 60.0

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from ..engine.random import RandomStream
-from ..engine.schema.bounds import Share, Weight
+from ..engine.schema.bounds import Positive, Share, Weight
 from .cameras import Cameras
 
 
@@ -34,7 +34,7 @@ class ShadingConfig:
     camera's direction."""
     light_position_perturb: Weight = 1.0
     """Deviation of that noise, in scene units."""
-    light_distance: tuple[float, float] = (0.8, 1.5)
+    light_distance: tuple[Positive, Positive] = (0.8, 1.5)
     """Range of the light's distance from the origin."""
 
 

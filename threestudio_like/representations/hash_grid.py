@@ -6,13 +6,13 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import nn
 
 from ..engine.schedule import Schedule
-from ..engine.schema.bounds import Number, Positive, ScheduleText, Size
+from ..engine.schema.bounds import Bounds, Number, Positive, ScheduleText, Size
 from ..engine.stage import ParameterGroup
 from ..kernels import HashGridSpec, field_mlp, hashgrid
 from .field import Field, activate_density, density_blob, linear_blob
@@ -24,7 +24,7 @@ class HashGridConfig:
     """Sizes of the field. The defaults are those of METHODS 1.2 unless a comment says otherwise."""
 
     levels: Number = 16
-    log2_size: int = 19
+    log2_size: Annotated[int, Bounds(low=0, high=28)] = 19
     base: Size = 16
     finest: Size = 2048
     tiled: bool = True

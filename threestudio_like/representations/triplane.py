@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..engine.errors import ConfigError
 from ..engine.schema.bounds import Number, Positive, Size
 from ..kernels import triplane
 from .field import Field, activate_density, density_blob
@@ -131,11 +132,20 @@ class TriplaneField(Field):
         config: sizes and activations.
         channels: C of the features.
         seed: seed of the initial weights.
+
+    Raises:
+        ConfigError: the coarsest level would have no texel.
     """
 
     def __init__(self, config: TriplaneConfig, channels: int, seed: int = 0) -> None:
         super().__init__()
         self.config, self.channels = config, channels
+        if config.resolution >> (config.levels - 1) == 0:
+            raise ConfigError(
+                f"planes of {config.resolution} texels cannot be halved {config.levels - 1} times",
+                "triplane.levels",
+                f"Take at most {config.resolution.bit_length()} levels",
+            )
         generator = torch.Generator().manual_seed(seed)
         planes = 0.1 * torch.randn(
             1, 3, config.features, config.resolution, config.resolution, generator=generator

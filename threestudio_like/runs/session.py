@@ -221,12 +221,16 @@ class Run:
         tell(planned, self.events)
 
     def plan_memory(self, config: Any, prior: Any, **more: Any) -> Forecast | None:
-        """`keep_memory` of the run's options; `more` as there. Raises ConfigError, ModelError."""
+        """`keep_memory` of the run's options; `more` as there. Regularisers that change nothing are
+        said. Raises ConfigError, ModelError."""
         from ..guidance.choice import check_guidances
+        from ..stages.idle_terms import idle_terms
         from .memory_budget import keep_memory
 
         if prior is not None:
             check_guidances(config, prior)
+            for line in idle_terms(config):
+                self.events.say(f"Warning: {line}.")
         budget, seed, parts = self.settings.memory, self.settings.seed, self.microbatches()
         return keep_memory(budget, config, prior, parts=parts, seed=seed, **more)
 

@@ -13,6 +13,7 @@ from ..engine.memory import MemoryWatch, bytes_of
 from ..engine.random import RandomStream
 from ..guidance.choice import Guidances
 from ..guidance.registry import Beside
+from ..guidance.score_distillation import ScoreDistillationConfig
 from ..priors.diffusion import DiffusionPrior
 from ..renderers import (
     BackgroundSample,
@@ -160,9 +161,23 @@ def demands(
         )
         guidances = getattr(stage, "guidances", None)
         beside = guidances.beside(own) if isinstance(guidances, Guidances) else []
+        repeats = denoised_entries(stage)
         demand = replace(stage.demand(place), beside=tuple(beside))
+        if repeats:
+            demand = replace(demand, repeats=repeats)
         wanted.append(demand if own is prior else replace(demand, prior=own))
     return wanted
+
+
+def denoised_entries(stage: Any) -> int:
+    """Entries of the UNet's batch a view, as the main guidance of a stage's configuration asks for
+    them: four with Perp-Neg, else two; 0 where it is no score distillation."""
+    guidances = getattr(stage, "guidances", None)
+    main = guidances.main_config() if isinstance(guidances, Guidances) else None
+    score = getattr(stage, "guidance", None) if main is None else main
+    if not isinstance(score, ScoreDistillationConfig):
+        return 0
+    return 4 if score.perp_neg > 0 else 2
 
 
 def surface_demand(place: Place, views: int, texels: int) -> Demand:
@@ -213,7 +228,6 @@ def volume_demand(
     place: Place,
     sampler: CameraSampler,
     regularise: Regularisation,
-    repeats: int = 2,
     renderer: VolumeConfig | None = None,
     field: FieldConfig | None = None,
     lit: bool = False,
@@ -223,7 +237,6 @@ def volume_demand(
 
     Args:
         sampler: of its cameras.
-        repeats: of the UNet's batch a view.
         renderer, field: the stage's own, where it does not take its holder's.
         lit: whether any of its steps are lit, which takes six densities more a sample.
         steps: of the stage.
@@ -235,7 +248,7 @@ def volume_demand(
         channels = 3 if place.encode else place.prior.facts.channels
         made = (field or place.holder.representation).build(channels, 0, sigmoid=place.encode)
     if isinstance(made, GaussianCloud):
-        return _splat_demand(place, sampler, made, repeats, steps=steps)
+        return _splat_demand(place, sampler, made, steps=steps)
     drawn = VolumeRenderer(replace(renderer or place.holder.renderer, chunk=0))
     with MemoryWatch() as watch:
         drawn.refresh(made, RandomStream(0, "rehearsal", 0))
@@ -261,7 +274,6 @@ def volume_demand(
         kept=kept,
         most=most,
         chunked=chunked,
-        repeats=repeats,
         parts=place.microbatches,
         regularised=regularised,
         refresh=watch.peak,
@@ -269,9 +281,7 @@ def volume_demand(
     )
 
 
-def _splat_demand(
-    place: Place, sampler: CameraSampler, cloud: GaussianCloud, repeats: int, steps: int
-) -> Demand:
+def _splat_demand(place: Place, sampler: CameraSampler, cloud: GaussianCloud, steps: int) -> Demand:
     """Of a stage of Gaussians, as many as there may be: the nearest of its first views."""
     views = max(
         first_views(place, sampler, steps), key=lambda cameras: -float(cameras.distance.min())
@@ -289,7 +299,6 @@ def _splat_demand(
         most=most,
         # Of a view that is drawn again on the way back nothing is kept but its picture.
         chunked=4.0 * place.size**2 * (full.channels + 5) / len(full),
-        repeats=repeats,
         parts=place.microbatches,
     )
 

@@ -14,7 +14,7 @@ from ..engine.errors import ConfigError
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.random import RandomStream
 from ..engine.schedule import Schedule
-from ..engine.schema.bounds import Count, Positive, ScheduleText, Share, Weight
+from ..engine.schema.bounds import Count, Decay, Positive, ScheduleText, Weight
 from ..guidance.guidance import Guidance, GuidanceInputs
 from ..guidance.registry import GuidanceContext
 from ..guidance.score_distillation import ScoreDistillationConfig
@@ -109,7 +109,6 @@ def distillation_stage(
 
     def recover(verdict: str) -> str:
         if verdict == "empty":
-            parts.renderer.reset()
             weights["sparsity"] = Schedule.parse("0")
             return "switched sparsity off"
         return recover_guidances(every, verdict)
@@ -190,7 +189,7 @@ class StepViews:
         random = step.microbatch_random
         drawn = self.milestones.cameras(self.sampler, self.size, step.random, step.fraction)
         cameras = own_views(drawn, step, guidances, option)
-        sample = self.background.sample(cameras, step.random)
+        sample = self.background.sample(cameras, random)
         light = draw_light(self.shading, cameras, random, step.fraction)
         rendering = parts.renderer.render(parts.field, cameras, sample, random, light=light)
         return rendering, GuidanceInputs(cameras, step.fraction, random, background=sample.level)
@@ -209,7 +208,7 @@ class OptimiserConfig:
     """Adam's numbers, of the field and what lies behind it; the rates are schedules of their own,
     and what a guidance trains keeps the numbers that it brings."""
 
-    betas: tuple[Share, Share] = (0.9, 0.99)
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
     eps: Positive = 1e-15
     weight_decay: Weight = 0.0
     """Decoupled from the gradient, as in AdamW."""
@@ -264,14 +263,10 @@ class DistillationConfig(DistillingConfig):
         if largest["batch"] > 0:
             sampler = with_batch(sampler, largest["batch"])
         own = {k: getattr(self, k, None) for k in ("renderer", "representation")}
-        main = self.guidances.main_config()
-        score = main if isinstance(main, ScoreDistillationConfig) else self.guidance
-        repeats = 4 if score.perp_neg > 0 else 2
         return volume_demand(
             place,
             sampler,
             self.regularise,
-            repeats=repeats,
             renderer=own["renderer"],
             field=own["representation"],
             lit=self.shading.diffuse_prob > 0,

@@ -35,7 +35,7 @@ from ..meshes.texture.unwrap import unwrap
 from ..renderers import Background, Cameras, StratifiedCameras, SurfaceConfig, SurfaceRenderer
 from ..representations import TexturedMesh
 from .demand import Demand, Place, surface_demand
-from .distilling import DistillingConfig
+from .distilling import DistillingConfig, sampler_of_prior
 from .field_to_mesh import AssetConfig, field_mesh, surface_colour, surface_settings
 from .model import FieldModel
 from .painting import PaintRates, PaintTerms, SurfaceModel, paint_terms, parsed, preview
@@ -162,7 +162,9 @@ def texture_stage(
         size: height and width of the renderings.
         pieces: how many connected objects the mesh has.
     """
+    context, size = config.seen_by(context, size)
     main, guidances = config.guide(context)
+    sampler = sampler_of_prior(context) or config.cameras
     every = [WeightedGuidance("distil", main, Schedule.parse(config.weight)), *guidances]
     weights = parsed(config.terms)
     renderer = SurfaceRenderer(SurfaceConfig())
@@ -179,9 +181,9 @@ def texture_stage(
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         random, surface = step.random, kept.surface()
-        cameras = own_views(config.cameras.sample(random, size, step.fraction), step, every)
+        cameras = own_views(sampler.sample(random, size, step.fraction), step, every)
         looked[:] = [cameras]
-        sample = background.sample(cameras, random)
+        sample = background.sample(cameras, step.microbatch_random)
         rendering = renderer.render(surface, cameras, sample, step.microbatch_random)
         solid = (rendering.opacity > 0.99).float()
         rendering.features = solid * rendering.features + (1 - solid) * rendering.features.detach()

@@ -43,7 +43,7 @@ from ..renderers.geometry import Shape, geometry_maps
 from ..renderers.rendering import Rendering
 from ..representations import TexturedMesh
 from .demand import Demand, Place, surface_demand
-from .distilling import DistillingConfig
+from .distilling import DistillingConfig, sampler_of_prior
 from .model import Decode
 from .snapshots import surface_snapshot
 
@@ -245,7 +245,7 @@ def painting_stage(
         some = cameras.sample(random, size, step.fraction)
         some = own_views(some, step, every)
         looked[:] = [some]
-        sample = background.sample(some, random)
+        sample = background.sample(some, step.microbatch_random)
         shone = None
         if light.kind == "known" and parts.light is not None:
             shone = (
@@ -358,7 +358,7 @@ def configured_painting(
         config.steps,
         parts,
         guidance=main,
-        cameras=config.sampler(),
+        cameras=sampler_of_prior(context) or config.sampler(),
         background=background,
         size=size,
         rates=config.rates,

@@ -15,7 +15,7 @@ from torch import nn
 
 from ..engine.loop import Stage, Step
 from ..engine.random import RandomStream
-from ..engine.schema.bounds import Count, Number, Share, Weight
+from ..engine.schema.bounds import Count, Elevations, Number, Share, Weight
 from ..guidance.image_refinement import RefinementConfig, refinement_cameras
 from ..guidance.prompts import PromptConfig, ViewPrompts
 from ..priors.diffusion import Condition, DiffusionPrior
@@ -45,7 +45,7 @@ class PaintViewsConfig:
     """Steps of denoising; 0 switches it off."""
     views: Number = 16
     """Number of views, in groups of four at quarter turns."""
-    elevations: tuple[float, ...] = (12.0, 35.0, -10.0, 65.0)
+    elevations: Elevations = (12.0, 35.0, -10.0, 65.0)
     """Elevation in degrees of each group."""
     scale: float = 5.0
     """Classifier-free guidance."""

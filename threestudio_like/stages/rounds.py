@@ -178,7 +178,6 @@ def rounds_stage(
         stage.rate_factor = RECOVERED_RATES
         if verdict != "empty":
             return "lowered the learning rates"
-        parts.renderer.reset()
         weights["sparsity"] = Schedule.parse("0")
         return "lowered the learning rates and switched sparsity off"
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ...engine.errors import ModelError
-from ...engine.schema.bounds import Count
+from ...engine.schema.bounds import Number
 from .gradient_range import GradientRange
 
 PROJECTIONS = (
@@ -42,7 +42,7 @@ CAMERA = 16
 class LowRankConfig:
     """The layers of a low-rank copy."""
 
-    rank: Count = 4
+    rank: Number = 4
     """Of every pair of layers."""
     layers: Literal["attention", "all"] = "attention"
     """attention: the projections of attention, as published. all: every linear layer and

@@ -91,8 +91,8 @@ def begin_with(
     if not bool((away < 0).any()):
         raise ExportError(
             "the shape is thinner than a cell of the grid everywhere",
-            "mesh.surface",
-            "Raise --mesh.surface.flexicubes.size",
+            "mesh.shape",
+            "Raise its size: --mesh.shape.flexicubes.size or --mesh.shape.tetrahedra.size",
         )
     wanted, shift = mesh.volume, 0.0
     for _ in range(4):

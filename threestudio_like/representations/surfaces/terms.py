@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ...engine.schema.bounds import ScheduleText
+from ...engine.schema.bounds import PositiveSchedule, ScheduleText
 from ...kernels import EdgeTable
 from ..mesh_terms import laplacian_smoothness, normal_consistency
 
@@ -19,7 +19,7 @@ class SurfaceTerms:
 
     creases: ScheduleText = "0"
     """Sparsity of creases: a small angle between two faces costs, a large one hardly more."""
-    crease_angle: ScheduleText = "20"
+    crease_angle: PositiveSchedule = "20"
     """No weight: the angle in degrees at which the cost of a crease is half its largest."""
     smoothness: ScheduleText = "0"
     """Curvature-aware smoothing: the umbrella vectors of vertices that lie on no crease."""

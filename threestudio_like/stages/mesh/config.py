@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 
 from ...engine.memory import MemoryWatch, bytes_of
 from ...engine.random import RandomStream
 from ...engine.schema.bounds import (
+    Bounds,
     Count,
     Number,
     OptionalSize,
-    Positive,
     ScheduleText,
     Share,
+    Size,
     Weight,
 )
 from ...guidance.score_distillation import ScoreDistillationConfig
@@ -64,7 +65,7 @@ class TargetConfig:
     """Views of the stage before, around the object at three elevations."""
     batch: Number = 3
     """How many of them a step compares, in turn."""
-    size: OptionalSize = 96
+    size: Size = 96
     """Height and width in pixels."""
     image: ScheduleText = "40"
     """Absolute difference of colours."""
@@ -93,8 +94,8 @@ class MeshStageConfig(DistillingConfig):
     """The shape of the stage before (or the picture's), or a sphere where there is none."""
     extraction: ExtractionConfig = field(default_factory=lambda: ExtractionConfig(faces=0))
     """How the surface of a field before is extracted."""
-    radius: Positive = 0.5
-    """Of that sphere, in scene units."""
+    radius: Annotated[float, Bounds(low=0, high=0.95, above=True)] = 0.5
+    """Of that sphere, in scene units; the surface stays within [-1, 1]^3."""
     resolution: OptionalSize = 0
     """Height and width of the rendering in pixels, 256 to 1024; 0 takes 256, or the prior's picture
     size where that is larger. Larger renderings than the prior's pictures are averaged."""

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ...engine.errors import ConfigError
 from ...engine.loop import ParameterGroup, Stage, Step
 from ...engine.progress import put
 from ...engine.schedule import Schedule
@@ -90,7 +91,18 @@ class MeshGuidances:
         self.every = [WeightedGuidance("distil", main, Schedule.parse(config.weight)), *more]
         self.early: list[WeightedGuidance] = []
         if config.latent_share > 0:
-            latent = ScoreDistillation(context.prior, context.prompt, config.guidance)
+            if context.prior.facts.channels != 4:
+                raise ConfigError(
+                    "shows normals and mask as latents of four channels, and the prior's have "
+                    f"{context.prior.facts.channels}",
+                    f"--{context.stage}.latent-share",
+                    "Leave it at 0",
+                )
+            # What is for pictures waits until there are any.
+            score = replace(config.guidance, image_residual=False, image_loss=0.0)
+            latent = ScoreDistillation(
+                context.prior, context.prompt, score, reference=context.reference
+            )
             self.early = [WeightedGuidance("distil", latent, Schedule.parse(config.weight))]
 
     def now(self, fraction: float) -> list[WeightedGuidance]:
@@ -249,8 +261,10 @@ class StageMoves:
         return self._still
 
     def before_step(self, step: Step) -> Mapping[nn.Parameter, torch.Tensor]:
-        """See `Representation.before_step`; a surface that stays only follows the run."""
+        """See `Representation.before_step`; a surface that stays only follows the run, as its
+        colours do."""
         surface = self.model.surface
+        self.model.appearance.at(step.fraction)
         if self.config.move != "colours":
             return surface.before_step(step)
         surface.at(step.fraction)

@@ -11,6 +11,7 @@ from torch import nn
 
 from ...engine.random import RandomStream
 from ...engine.schedule import Schedule
+from ...kernels.devices import OnHost
 from ...renderers import BackgroundSample, Cameras
 from ...renderers.mesh import MeshRenderer
 from ...renderers.rendering import Rendering
@@ -71,6 +72,8 @@ class Targets(nn.Module):
         self.register_buffer("depths", torch.zeros(count, size, size, 1))
         self.register_buffer("normals", torch.zeros(count, size, size, 3))
         self.register_buffer("knows", torch.zeros(count, 4))
+        # They are the same in every step, which need not wait for them.
+        self._known = OnHost(lambda knows: knows.amax(0).tolist())
         for number, view in enumerate(given, self.own):
             shown = torch.cat([view.colours * view.mask[..., None], view.mask[..., None]], -1)
             fitted = nn.functional.interpolate(
@@ -131,10 +134,10 @@ class Targets(nn.Module):
             "depth": ((shown.depth - self.depths[views]).abs() * (both > 0.95))[..., 0],
             "normals": ((1 - cosine) * (both > 0.95))[..., 0],
         }
-        found = {}
+        found, known = {}, self._known(self.knows)
         for number, (name, value) in enumerate(off.items()):
             weight = Schedule.parse(getattr(config, name), f"targets.{name}")(fraction)
-            if weight > 0 and float(self.knows[:, number].max()) > 0:
+            if weight > 0 and known[number] > 0:
                 found[name] = weight * (value.mean((1, 2)) * knows[:, number]).sum()
         return found
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ...engine.schema.bounds import Count, FieldOfView, Number, Positive, Size
+from ...engine.schema.bounds import Count, Elevations, FieldOfView, Number, Positive, Size
 from ...kernels import rasterize
 from ...meshes.mesh import Mesh
 from ...priors.framing import Similarity, boxes, cut, similarities
@@ -22,7 +22,7 @@ class PoseConfig:
     """The search: a grid of directions, then halving steps about the best ones."""
 
     azimuths: Number = 24
-    elevations: tuple[float, ...] = (0.0, 15.0, 30.0, 45.0)
+    elevations: Elevations = (0.0, 15.0, 30.0, 45.0)
     """Degrees."""
     keep: Number = 4
     rounds: Count = 4

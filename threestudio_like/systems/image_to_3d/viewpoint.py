@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 
 from ...engine.random import RandomStream
-from ...engine.schema.bounds import Number
+from ...engine.schema.bounds import Elevations, NoiseTime, NotEmpty, Number, Share
 from ...priors.diffusion import Condition, DiffusionPrior
 from ...renderers import Cameras
 
@@ -26,12 +27,12 @@ class ViewpointConfig:
     more noise samples."""
 
     azimuths: Number = 12
-    elevations: tuple[float, ...] = (0.0, 20.0, 40.0)
+    elevations: Elevations = (0.0, 20.0, 40.0)
     """Degrees."""
-    fills: tuple[float, ...] = (0.72, 0.8, 0.88)
+    fills: Annotated[tuple[Share, ...], NotEmpty()] = (0.72, 0.8, 0.88)
     """Shares of the frame that the object may take: the prior knows its objects' sizes, the picture
     does not tell them."""
-    times: tuple[float, ...] = (0.35, 0.6)
+    times: Annotated[tuple[NoiseTime, ...], NotEmpty()] = (0.35, 0.6)
     """Noise levels as shares of the schedule."""
     keep: Number = 10
     repeats: Number = 3

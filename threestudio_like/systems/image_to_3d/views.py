@@ -141,6 +141,8 @@ def magic123() -> PictureOptimisation:
             ),
             guidances=Guidances().updated({"second-prior": second}, "distil.guidances."),
             rates=LearningRates(),
+            # All of them are 0 there.
+            regularise=Regularisation(),
         ),
         _terms(1000.0, 100.0),
         WHITE,

@@ -13,7 +13,16 @@ from torch import nn
 from ...engine.loop import Stage, Step
 from ...engine.random import RandomStream
 from ...engine.schedule import Schedule
-from ...engine.schema.bounds import Weight
+from ...engine.schema.bounds import (
+    Count,
+    Degrees,
+    Elevation,
+    Number,
+    OptionalSize,
+    ScheduleText,
+    Size,
+    Weight,
+)
 from ...guidance.choice import Guidances
 from ...guidance.guidance import Guidance, GuidanceInputs
 from ...guidance.physical import Bond, PhysicalConfig, PhysicalTerms
@@ -82,20 +91,20 @@ class PlacementConfig:
     nothing that falls over when it is let go."""
     settle: SettleConfig = field(default_factory=SettleConfig)
     """How far things may move for that."""
-    steps: int = 100
-    views: int = 4
+    steps: Count = 100
+    views: Number = 4
     """Novel views a step; the paper's are 10."""
-    azimuth: tuple[float, float] = (-60.0, 60.0)
+    azimuth: tuple[Degrees, Degrees] = (-60.0, 60.0)
     """Degrees about the reference view within which novel views lie: beyond, relations like "in
     front of" turn round."""
-    elevation: tuple[float, float] = (-10.0, 30.0)
-    rate_depth: str = "0.03->0.003"
+    elevation: tuple[Elevation, Elevation] = (-10.0, 30.0)
+    rate_depth: ScheduleText = "0.03->0.003"
     """Learning rate of the distance along the view; ten times the others', as published."""
-    rate: str = "0.003->0.0003"
+    rate: ScheduleText = "0.003->0.0003"
     renderer: SceneRenderer = field(default_factory=SceneRenderer)
-    resolution: int = 0
+    resolution: OptionalSize = 0
     """Height and width of the novel views; 0 takes the prior's picture size."""
-    look: int = 128
+    look: Size = 128
     """Height and width at which the picture itself is compared; at least the novel views'."""
 
     def demand(self, place: Place) -> Demand:

@@ -75,7 +75,7 @@ class DreamFusion(System[Request, AssetModel]):
     background_network: Literal["frequencies", "harmonics"] = "frequencies"
     """Of the learned background: six octaves and 64 hidden values (METHODS 1.2), or spherical
     harmonics and two layers of 16 without biases (threestudio)."""
-    levels: tuple[float, float] = (0.3, 0.7)
+    levels: tuple[Share, Share] = (0.3, 0.7)
     """Grey levels of the random background."""
     background_color: tuple[Share, Share, Share] = (1.0, 1.0, 1.0)
     """The colour of the solid background."""

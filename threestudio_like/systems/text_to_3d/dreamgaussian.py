@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ...engine.loop import Stage, StagePlan
-from ...engine.schema.bounds import OptionalSize
+from ...engine.schema.bounds import OptionalSize, Share
 from ...guidance.prompts import PromptConfig
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...priors.latent_rgb import show_rgb
@@ -49,7 +49,7 @@ class DreamGaussian(System[Request, FieldModel]):
     renderer: SplatConfig = field(default_factory=lambda: SplatConfig(normals=False))
     resolution: OptionalSize = 0
     """Height and width of the RGB rendering; 0 takes the prior's picture size."""
-    levels: tuple[float, float] = (0.3, 0.9)
+    levels: tuple[Share, Share] = (0.3, 0.9)
     """Grey levels of the background, drawn every step."""
     distil: DistillationConfig = field(
         default_factory=lambda: DistillationConfig(

@@ -17,7 +17,7 @@ import torch
 
 from ...engine.loop import Stage, StagePlan
 from ...engine.schedule import Schedule
-from ...engine.schema.bounds import Count, OptionalSize, Share, Weight
+from ...engine.schema.bounds import Count, Greys, NoiseTime, OptionalSize, Share, Weight
 from ...guidance.image_refinement import ImageRefinement, RefinementConfig
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...guidance.sketch_files import read_sketch
@@ -80,7 +80,7 @@ class RgbConfig(DistillationConfig):
     )
     """A voxel field takes over the latent field's density and colours; a hash grid starts empty."""
     renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=64, occupancy=40))
-    levels: tuple[float, float] = (0.3, 1.0)
+    levels: tuple[Share, Share] = (0.3, 1.0)
     """Grey levels of the background, drawn every step: a part that has the colour of one of them
     shows against the others."""
     close: Weight = 0.1
@@ -105,7 +105,7 @@ class LatentNerf(System[Request, AssetModel]):
     background: Literal["random", "solid", "learned"] = "random"
     background_network: Literal["frequencies", "harmonics"] = "frequencies"
     """Of the learned background, see `renderers.learned_background`."""
-    levels: tuple[float, float] = (0.26, 0.36)
+    levels: tuple[Share, Share] = (0.26, 0.36)
     """Grey levels of the random background: between black and the greys of metal and white in
     shade, so that every part stands out."""
     level: Share = 0.29
@@ -143,10 +143,10 @@ class LatentNerf(System[Request, AssetModel]):
     """A mesh of the field, optimised at the end; switched on by --refine-mesh or its steps."""
     sketch: SketchConfig = field(default_factory=SketchConfig)
     """A coarse shape to follow."""
-    sketch_times: tuple[float, ...] = (0.95, 0.85)
+    sketch_times: tuple[NoiseTime, ...] = (0.95, 0.85)
     """With a sketch the start noises its renderings to these times instead of sampling from
     nothing."""
-    refine_levels: tuple[float, ...] = (0.29, 0.5)
+    refine_levels: Greys = (0.29, 0.5)
     """Grey levels behind the pictures of the RGB rounds, one a group of four views in turn: what
     one of them hides another shows."""
 

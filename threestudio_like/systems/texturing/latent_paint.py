@@ -71,7 +71,7 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
 
     renderer: SurfaceConfig = field(default_factory=SurfaceConfig)
     background: Literal["random", "sphere"] = "random"
-    levels: tuple[float, float] = (0.3, 1.0)
+    levels: tuple[Share, Share] = (0.3, 1.0)
     """Grey levels of the random background in RGB."""
     level: Share = 0.5
     """Grey level behind the pictures of the rounds, and behind every other four painted views."""
