@@ -781,3 +781,32 @@ def test_an_object_below_the_middle_is_looked_down_on_more_steeply():
     assert looks_down(middle, 40.0, 100) == pytest.approx(0.0)
     assert looks_down(edge, 40.0, 100) == pytest.approx(20.0)
     assert looks_down(edge - 100 * np.array([0, 1, 0, 1]), 40.0, 100) == pytest.approx(-20.0)
+
+
+@pytest.mark.parametrize(("said", "known"), [(30.0, math.radians(30)), (None, None)])
+def test_objects_are_told_from_where_the_scene_is_seen(said, known, monkeypatch, tmp_path):
+    """What --elevation says reaches the run that makes an object, which knows that its picture is
+    a part of a larger one."""
+    from types import SimpleNamespace
+
+    from threestudio_like.commands.compose import Compose
+    from threestudio_like.commands.jobs import compose_objects
+    from threestudio_like.systems.scene.amodal_completion import Completed
+
+    asked = []
+    monkeypatch.setattr(
+        compose_objects, "reconstruct_image", lambda _, picture, hear: asked.append(picture())
+    )
+    monkeypatch.setattr(compose_objects.ObjectMaker, "_opened", lambda *_: None)
+    run = SimpleNamespace(
+        folder=tmp_path,
+        options=Compose(picture="scene.png"),
+        events=SimpleNamespace(status=lambda *_, **__: None),
+    )
+    pixels = np.zeros((32, 32, 4), np.float32)
+    pixels[8:24, 8:24] = 1
+    maker = compose_objects.ObjectMaker(run=run, prior=None)
+    part = Part("a white box", pixels[..., 3], np.array([8.0, 8, 24, 24]))
+    maker.reconstruct("box", part, Completed(pixels, None), elevation=said)
+    assert asked[0].known.elevation == (known if known is None else pytest.approx(known))
+    assert asked[0].part
