@@ -125,7 +125,8 @@ def _run(arguments: list[str]) -> int:
             return launcher.launch(views.ranks, arguments)
     from .runs.written import names_written, written_options
 
-    with written_options(type(options), names_written(type(options), arguments[1:])):
+    kind = options_of(command)
+    with written_options(kind, names_written(kind, arguments[1:])):
         result = carry_out(command, options)
     if isinstance(result, str) and result:
         print(result)

@@ -94,7 +94,7 @@ def digest_of_prior(prior: DiffusionPrior) -> str:
     for name, value in _tensors(prior):
         flat_values = value.detach().reshape(-1)
         step = max(1, flat_values.numel() // SAMPLES)
-        few = flat_values[::step][:SAMPLES].to("cpu", torch.float32)
+        few = flat_values[::step][:SAMPLES].cpu().float()
         digest.update(f"{name} {tuple(value.shape)}".encode())
         digest.update(few.to(torch.bfloat16).view(torch.int16).numpy().tobytes())
     return digest.hexdigest()[:16]
