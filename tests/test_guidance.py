@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -585,7 +586,7 @@ def test_refinement_takes_any_number_of_views(views):
     cameras = refinement_cameras(config, 2.5, 40.0, size=8)
     assert len(cameras) == views
     parts = ImageRefinement.__new__(ImageRefinement)
-    parts.config = config
+    parts.config, parts.prior = config, SimpleNamespace(facts=SimpleNamespace(joint_views=4))
     made = parts._parts(views)
     assert torch.equal(torch.cat(made), torch.arange(views))
     assert sum(len(part) for part in made if len(part) % 4 == 0) == views - views % 4

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import tyro
 
-from ..meshes.io.formats import is_mesh_file
 from .registry import PROGRAM, examples_of, options_of
 
 COLUMN = 26
@@ -185,6 +184,8 @@ def place_of(command: str, standing: list[str], word: str) -> str:
     Args:
         standing: all that stands without an option, `word` among it.
     """
+    from ..meshes.io.formats import is_mesh_file
+
     name = OWN_PLACE.get((command, standing[0]), OWN_PLACE.get((command, ""), ""))
     if word.isdigit():
         name = OF_NUMBERS.get(command, "")
