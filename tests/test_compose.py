@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from threestudio_like.meshes.transform import Transform
 from threestudio_like.priors.framing import Similarity
 from threestudio_like.priors.inpainter import InpaintConfig, Inpainter, LatentBlending
 from threestudio_like.priors.oracle import OraclePrior
+from threestudio_like.priors.segmentation.behind import before_gradient
 from threestudio_like.renderers import SceneRenderer
 from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import Body, PlacedScene
@@ -32,7 +34,7 @@ from threestudio_like.systems.scene.amodal_completion import (
     task_of,
 )
 from threestudio_like.systems.scene.comboverse import Comboverse
-from threestudio_like.systems.scene.instances import Part, apart, mask_box
+from threestudio_like.systems.scene.instances import Part, adopt, apart, mask_box
 from threestudio_like.systems.scene.layout import (
     LayoutConfig,
     Seen,
@@ -52,7 +54,11 @@ from threestudio_like.systems.scene.placement import (
     placement_stage,
 )
 from threestudio_like.systems.scene.prompt import read_scene
-from threestudio_like.systems.scene.segmentation import by_masks, grow_boxes, hidden_by
+from threestudio_like.systems.scene.segmentation import (
+    by_masks,
+    grow_boxes,
+    hidden_by,
+)
 
 
 def square(height: int = 64, x0: int = 20, y0: int = 24, x1: int = 40, y1: int = 44) -> np.ndarray:
@@ -413,6 +419,48 @@ def test_boxes_of_hidden_objects_grow_over_what_hides_them():
     grow_boxes([front, back], [(0, 1)], 0.35)
     assert back.box.tolist() == [23, 20, 50, 40]
     assert front.box.tolist() == [10, 20, 30, 40]
+
+
+def test_what_stands_out_and_hangs_on_one_object_is_a_part_of_it():
+    """A robot's grey arms, of whose body the segmenter was surer; a piece between two objects, one
+    that hangs on nothing and one as large as the object itself are left."""
+
+    def part(*edges):
+        return Part("", square(64, *edges), np.zeros(4))
+
+    def found(*pieces):
+        parts = [part(20, 10, 34, 40), part(46, 10, 60, 40)]
+        foreground = np.any([p.mask > 0.5 for p in parts], 0)
+        for left, top, right, bottom in pieces:
+            foreground[top:bottom, left:right] = True
+        grown = adopt([replace(p, mask=p.mask.copy()) for p in parts], foreground)
+        return [int((g.mask > 0.5).sum() - (p.mask > 0.5).sum()) for g, p in zip(grown, parts)]
+
+    grown, other = found((14, 14, 20, 30))
+    # Of 96 pixels; corners are rounded off.
+    assert grown > 88
+    assert other == 0
+    assert found((34, 14, 46, 30)) == [0, 0]
+    assert found((4, 50, 12, 60)) == [0, 0]
+    assert found((2, 10, 20, 40)) == [0, 0]
+
+
+@pytest.mark.parametrize(("noise", "smooth"), [(0.004, True), (0.1, False)])
+def test_before_a_gradient_colours_tell_what_stands_out_and_what_is_shadow(noise, smooth):
+    """A pale panel before a backdrop stands out, its shadow does not; before clutter nothing is
+    told."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:96, 0:96] / 96
+    picture = np.stack([0.5 + 0.3 * y, 0.7 - 0.3 * x, 0.6 + 0.1 * y], -1)
+    picture[60:70, 30:80] *= 0.7
+    picture[30:60, 30:60] = 0.55, 0.55, 0.7
+    picture = (picture + noise * rng.normal(size=picture.shape)).clip(0, 1).astype(np.float32)
+    found = np.zeros((96, 96), bool)
+    found[30:70, 30:80] = True
+    told = before_gradient(picture, found)
+    assert told[30:60, 30:60].mean() == (1.0 if smooth else 0.0)
+    assert told[60:70, 30:80].mean() < 0.02
+    assert not told[:30].any()
 
 
 def test_a_small_thing_within_a_large_one_keeps_its_pixels():

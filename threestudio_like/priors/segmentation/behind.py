@@ -14,6 +14,8 @@ roughness, and by at least so much, is not the background: rounding and compress
 flat colour."""
 SMOOTH = 0.012
 """Roughness up to which a colour that is the one expected tells that the background is seen."""
+SHADOW = 0.1
+"""By how much a shadow may darken the channels differently."""
 FEWEST = 64
 """Pixels that a gradient is fitted to."""
 
@@ -60,6 +62,21 @@ class SmoothBackground:
             return np.zeros_like(mask)
         off = np.abs(picture - self.expected)
         return mask & binary_opening(mask & (off < np.maximum(3 * self.rough, LEAST)).all(-1))
+
+
+def before_gradient(picture: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """What of that which stands out, `found` (H, W) bool, from the border of a picture (H, W, 3) in
+    [0, 1] is no shadow, where the border is one smooth gradient, as of a studio's backdrop; nothing
+    where it is not."""
+    rim = np.ones(found.shape, bool)
+    wide = max(2, round(0.06 * min(rim.shape)))
+    rim[wide:-wide, wide:-wide] = False
+    behind = SmoothBackground.of(picture, rim)
+    if behind is None or float(behind.rough.max()) > SMOOTH:
+        return np.zeros_like(found)
+    share = picture / np.maximum(behind.expected, 1e-3)
+    shadow = (share.max(-1) < 1) & (np.ptp(share, axis=-1) < SHADOW)
+    return found & ~shadow
 
 
 def _terms(shape: tuple[int, int]) -> np.ndarray:

@@ -30,6 +30,12 @@ SMALLER, WITHIN = 2, 0.7
 """How many times an object is larger than another that lies within it, and the share of that one's
 mask from which it lies within; measured on other toybox scenes than the tables'."""
 
+HANGS, ALONE = 0.2, 4
+"""Share of a piece's outline by which it hangs on an object that it belongs to, and how many times
+as much as on all others."""
+LEAST_PIECE = 12
+"""Pixels from which a piece is one."""
+
 
 @dataclass
 class Part:
@@ -225,6 +231,33 @@ def fill_holes(parts: list[Part], foreground: np.ndarray, picture: np.ndarray) -
         if behind is not None:
             seen = behind.seen_in(picture, part.mask > 0.5)
             part.mask = np.where(seen, np.float32(0), part.mask).astype(np.float32)
+    return parts
+
+
+def adopt(parts: list[Part], foreground: np.ndarray) -> list[Part]:
+    """What stands out, was given to nothing and hangs on one object alone is a part of it: the grey
+    arms of a blue robot, whose body the segmenter was surer of. Pieces as large as half of the
+    object are left, and those that hang on it by less than `HANGS` of their outline.
+
+    Args:
+        foreground: (H, W) bool.
+    """
+    taken = np.any([p.mask > 0.5 for p in parts], 0)
+    pieces, count = label(binary_opening(foreground & ~taken))
+    solid = [p.mask > 0.5 for p in parts]
+    wide = [binary_dilation(s, iterations=2) for s in solid]
+    for k in range(1, count + 1):
+        piece = pieces == k
+        rim = piece & ~binary_erosion(piece)
+        touch = [int((rim & w).sum()) for w in wide]
+        best = int(np.argmax(touch))
+        small = LEAST_PIECE < piece.sum() < 0.5 * solid[best].sum()
+        if (
+            small
+            and touch[best] >= HANGS * rim.sum()
+            and touch[best] >= 4 * (sum(touch) - touch[best])
+        ):
+            parts[best].mask = np.where(piece, np.float32(1), parts[best].mask).astype(np.float32)
     return parts
 
 

@@ -14,13 +14,14 @@ from ...engine.schema.bounds import Share
 from ...priors.clip import load_clip
 from ...priors.registry import EMBEDDED
 from ...priors.segmentation.automatic import AutomaticConfig, candidates, everything, probability
+from ...priors.segmentation.behind import before_gradient
 from ...priors.segmentation.colour_cells import ColourCells
 from ...priors.segmentation.cut_out import embedded_segmenter, plain_border
 from ...priors.segmentation.prompts import Prompts, PromptSegmenter
 from ...priors.segmentation.segment_anything import load_segmenter
 from ...priors.segmentation.segmenter import BorderSegmenter
 from ..cut_out.marks import FEWEST, check_boxes
-from .instances import Part, apart, copies, fill_holes, mask_box, named_parts
+from .instances import Part, adopt, apart, copies, fill_holes, mask_box, named_parts
 from .prompt import SceneText
 
 INSIDE = 0.6
@@ -189,6 +190,8 @@ def by_itself(
     if foreground is None:
         foreground = (BorderSegmenter() if plain else embedded_segmenter()).mask(picture)
     solid = foreground > 0.5
+    if not plain:
+        solid = solid | before_gradient(picture, border_mask(picture) > 0.5)
     wanted = len(text.objects)
     notes: list[str] = []
     parts: list[Part] = []
@@ -232,7 +235,7 @@ def by_itself(
             "the picture",
             "Crop it, or name fewer in the prompt",
         )
-    for part in fill_holes(apart(parts), solid, picture):
+    for part in fill_holes(adopt(apart(parts), solid), solid, picture):
         part.box = part.visible
     return parts, notes
 
