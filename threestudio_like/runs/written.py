@@ -33,7 +33,7 @@ def names_written(kind: type, arguments: Iterable[str]) -> set[str]:
     names."""
     flags = {a.partition("=")[0].replace("_", "-") for a in arguments if a.startswith("--")}
     flags |= {"--" + f[5:] for f in flags if f.startswith("--no-")}
-    return {name for name, flag in _flags(kind) if flag in flags}
+    return {n for n, said, _ in options_in(kind) if "--" + said.replace("_", "-") in flags}
 
 
 def asked(options: Any) -> dict[str, Any]:
@@ -46,15 +46,15 @@ def asked(options: Any) -> dict[str, Any]:
     return found
 
 
-def _flags(kind: type) -> Iterator[tuple[str, str]]:
-    """Every option of a class, those of its groups among them: its name and its flag."""
+def options_in(kind: type) -> Iterator[tuple[str, str, Any]]:
+    """Every option of a class, those of its groups among them: its name, the name that its flag
+    has, and its type without marks."""
     hints = typing.get_type_hints(kind, include_extras=True)
     for item in fields(kind):
         hint = hints[item.name]
         marks = typing.get_args(hint)[1:] if typing.get_origin(hint) is typing.Annotated else ()
         bare = typing.get_args(hint)[0] if marks else hint
         if isinstance(bare, type) and is_dataclass(bare):
-            yield from _flags(bare)
+            yield from options_in(bare)
             continue
-        name = next((m.name for m in marks if getattr(m, "name", None)), item.name)
-        yield item.name, "--" + name.replace("_", "-")
+        yield item.name, next((m.name for m in marks if getattr(m, "name", None)), item.name), bare

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from ...engine.config import convert, to_dict
 from ...engine.errors import ConfigError, did_you_mean
 from ...runs.options import default_options, regroup
+from ...runs.written import options_in
 from ..parsing import positionals_of
 from ..registry import command_names, is_command, is_configured, options_of
 
@@ -80,17 +81,10 @@ def _unsaid(command: str) -> Any:
 
 def _rows(kind: type, positional: list[str]) -> dict[str, OptionRow]:
     found: dict[str, OptionRow] = {}
-    hints = typing.get_type_hints(kind, include_extras=True)
-    for item in fields(kind):
-        hint = hints[item.name]
-        marks = typing.get_args(hint)[1:] if typing.get_origin(hint) is typing.Annotated else ()
-        bare = typing.get_args(hint)[0] if marks else hint
-        if isinstance(bare, type) and is_dataclass(bare):
-            found.update(_rows(bare, []))
-        elif item.name != "set":
-            row = OptionRow(name=item.name, kind=bare, positional=item.name in positional)
-            flag = next((m.name for m in marks if getattr(m, "name", None)), item.name)
-            found[item.name] = found[flag.replace("-", "_")] = row
+    for name, flag, bare in options_in(kind):
+        if name != "set":
+            row = OptionRow(name=name, kind=bare, positional=name in positional)
+            found[name] = found[flag.replace("-", "_")] = row
     return found
 
 

@@ -196,7 +196,7 @@ def taken_over(fit: Fit, sure: bool, part: bool = False) -> bool:
     Args:
         part: whether the picture is cut out of one of several things. Its outline lacks what others
             hide, so where the thing is surely known, the shape has to agree roughly: what is right
-            from one side alone is worse in a scene (docs/results/whole_scenes.md).
+            from one side alone is worse in a scene (docs/comboverse.md).
     """
     if part and sure:
         return fit.silhouette >= calibration().part_silhouette
