@@ -25,7 +25,12 @@ OPEN_CLIP = "open_clip:"
 
 
 class ImageTextPrior(ABC):
-    """Embeds images and texts in one space, in which they are compared by cosine."""
+    """Embeds images and texts in one space, in which they are compared by cosine.
+
+    scale: what the model was trained to multiply cosines by before a softmax over texts.
+    """
+
+    scale: float = 100.0
 
     @abstractmethod
     def embed_images(self, images: torch.Tensor) -> torch.Tensor:
@@ -76,6 +81,7 @@ class ClipPrior(ImageTextPrior):
             ) from None
         self._mean, self._std = picture_range(folder, CLIP_MEAN, CLIP_STD)
         self._size = int(self.model.config.vision_config.image_size)
+        self.scale = float(self.model.logit_scale.exp())
 
     def embed_images(self, images: torch.Tensor) -> torch.Tensor:
         """Unit vectors (B, D) of images, after resizing and normalising them."""
@@ -148,6 +154,7 @@ class OpenClipPrior(ImageTextPrior):
         self._mean, self._std = torch.tensor(facts["mean"]), torch.tensor(facts["std"])
         size = facts["size"]
         self._size = (size, size) if isinstance(size, int) else tuple(size[-2:])
+        self.scale = float(self.model.logit_scale.exp())
 
     def embed_images(self, images: torch.Tensor) -> torch.Tensor:
         """See `ImageTextPrior.embed_images`."""

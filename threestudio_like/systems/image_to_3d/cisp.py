@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -27,6 +28,7 @@ from ...toybox.editions import edition_of
 from .back_projection import ProjectionConfig
 from .known import Known
 from .method import PictureRequest, PictureSystem, ShapeFound
+from .named import named_likeness
 from .photo import Photo
 from .pose import PoseConfig, find_pose
 from .runner_up import decide_turn
@@ -47,9 +49,11 @@ class CispConfig:
     worded: Count = 3
     """Shapes that are sampled besides under the user's prompt, by the twin that knows words: a
     picture of half an object misleads."""
-    liking: Weight = 0.2
+    liking: Weight = 0.1
     """With a prompt: what a shape's likeness to the worded ones (mean cosine of CISP's embeddings)
     counts beside the silhouette's agreement."""
+    naming: Weight = 0.05
+    """With a prompt: what it counts that a shape looks like the thing named (`named_likeness`)."""
     pose: PoseConfig = field(default_factory=PoseConfig)
     faces: Count = 6000
     """Face budget; 0 keeps all."""
@@ -165,14 +169,15 @@ def shape_of(
     worded: torch.Tensor | None = None,
     encoder: Contrastive | None = None,
     known: tuple[float | None, float | None] = (None, None),
+    prompt: str = "",
 ) -> ShapeFound:
     """Sample shapes under an embedding (1, D) and take the one that agrees best with the framed
-    mask (S, S).
+    mask (S, S), and with the words.
 
     Args:
         worded: more candidates (W, R, R, R) in [0, 1], which a prompt asked for. encoder: tells how
             alike any candidate and these are. known: azimuth and elevation in radians, where they
-            are known.
+            are known. prompt: that all candidates should look like.
 
     Raises:
         CollapseError: no candidate holds anything.
@@ -185,35 +190,46 @@ def shape_of(
         volumes = torch.cat([volumes, worded])
         looks = F.normalize(encoder.embed_other(volumes), dim=-1)
         likings = config.liking * (looks @ looks[-len(worded) :].t()).mean(1)
-    best: ShapeFound | None = None
-    top = -math.inf
-    agreements = []
+    found: list[ShapeFound | None] = []
     for number, volume in enumerate(volumes.numpy()):
         if events is not None:
             events.status(
                 f"shape: candidate {number + 1}/{len(volumes)} against the picture's silhouette",
                 force=True,
             )
-        mesh = to_mesh(volume)
-        if mesh is None:
-            agreements.append(0.0)
-            continue
-        if config.faces and len(mesh.faces) > config.faces:
-            mesh = decimate(mesh, config.faces)
-        pose = find_pose(mesh, mask, config.pose, known=known)
-        agreements.append(pose.agreement)
-        if pose.agreement + float(likings[number]) > top:
-            top = pose.agreement + float(likings[number])
-            best = ShapeFound(
-                mesh, pose, config.pose, colour=None, voxels=volume, agreements=agreements
-            )
+        found.append(_candidate(volume, mask, config, known))
+    if config.naming > 0:
+        meshes = [None if f is None else f.mesh for f in found]
+        likings += config.naming * named_likeness(meshes, prompt)
+    best: ShapeFound | None = None
+    top = -math.inf
+    for one, liking in zip(found, likings.tolist()):
+        if one is not None and one.pose.agreement + liking > top:
+            best, top = one, one.pose.agreement + liking
     if best is None:
         raise CollapseError(
             "no sampled shape holds anything",
             "voxel diffusion",
             "Try another --seed, or a picture that shows the object more clearly",
         )
+    best.agreements = [0.0 if f is None else f.pose.agreement for f in found]
     return best
+
+
+def _candidate(
+    volume: np.ndarray,
+    mask: torch.Tensor,
+    config: CispConfig,
+    known: tuple[float | None, float | None],
+) -> ShapeFound | None:
+    """A sampled volume as a shape in its best pose; None where it holds nothing."""
+    mesh = to_mesh(volume)
+    if mesh is None:
+        return None
+    if config.faces and len(mesh.faces) > config.faces:
+        mesh = decimate(mesh, config.faces)
+    pose = find_pose(mesh, mask, config.pose, known=known)
+    return ShapeFound(mesh, pose, config.pose, voxels=volume)
 
 
 def reconstruct_shape(
@@ -250,6 +266,7 @@ def reconstruct_shape(
         worded=worded,
         encoder=encoder,
         known=(known.azimuth, known.elevation),
+        prompt=prompt,
     )
     if known.azimuth is None:
         found.pose = decide_turn(found.mesh, photo, found.pose, found.poses, depth=EMBEDDED)
