@@ -62,12 +62,13 @@ class BorderSegmenter(Segmenter):
     Args:
         size: longer edge in pixels at which the picture is examined.
         groups: number of clusters of background colours.
+        share: of the largest piece's pixels, which another one has to have to be of the object.
     """
 
     name = "the colours of the border"
 
-    def __init__(self, size: int = 144, groups: int = 6) -> None:
-        self.size, self.groups = size, groups
+    def __init__(self, size: int = 144, groups: int = 6, share: float = 0.1) -> None:
+        self.size, self.groups, self.share = size, groups, share
 
     def mask(self, picture: np.ndarray) -> np.ndarray:
         """See `Segmenter.mask`. If nothing differs from the border, the whole picture is the
@@ -85,9 +86,9 @@ class BorderSegmenter(Segmenter):
         strip = self._strip(shape)
         sure = distance > 4 * limit
         sure = binary_opening(sure & ~strip)
-        sure = largest(sure)
+        sure = largest(sure, self.share)
         if sure.mean() < 0.004:
-            sure = largest(binary_opening((distance > 1.8 * limit) & ~strip))
+            sure = largest(binary_opening((distance > 1.8 * limit) & ~strip), self.share)
         if sure.mean() < 0.004:
             return np.ones((height, width), np.float32)
         seeds = np.zeros(shape, np.int32)
@@ -107,7 +108,7 @@ class BorderSegmenter(Segmenter):
                     channel_axis=-1,
                     return_full_prob=True,
                 )[1]
-        solid = largest(foreground > 0.5)
+        solid = largest(foreground > 0.5, self.share)
         # Specks of background colour inside the object belong to it, because real holes are larger.
         filled = binary_fill_holes(solid)
         if filled.sum() > 2.5 * solid.sum():

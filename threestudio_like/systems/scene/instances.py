@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 
@@ -21,11 +22,15 @@ from ...priors.framing import cut, similarities
 from ...priors.segmentation.automatic import bounds
 from ...priors.segmentation.behind import SmoothBackground
 from ...priors.segmentation.segmenter import largest
+from .prompt import Relation
 
 SAME = 0.85
 """IoU from which two candidates are one."""
 REST = 0.008
 """Share of the picture from which what no candidate covers is a candidate itself."""
+ISLAND, LIKE = 0.002, 0.6
+"""The same of what the background surrounds, and the IoU from which the segmenter has it already,
+and better."""
 SMALLER, WITHIN = 2, 0.7
 """How many times an object is larger than another that lies within it, and the share of that one's
 mask from which it lies within; measured on other toybox scenes than the tables'."""
@@ -70,11 +75,13 @@ def mask_box(mask: np.ndarray) -> np.ndarray:
 class NamingWeights:
     """What a choice of candidates is judged by, besides the share of the foreground that it covers:
     how well the phrases fit (mean cosine), how sure the segmenter was (mean), how much the chosen
-    ones overlap (mean share). Measured on toybox scenes."""
+    ones overlap (mean share), how many relations of the prompt they contradict (a phrase).
+    Measured on toybox scenes."""
 
     phrases: Weight = 2.0
     sureness: Weight = 1.2
     overlap: Weight = 0.5
+    relations: Weight = 0.3
     beam: Number = 150
     """Partial choices that are kept."""
 
@@ -87,13 +94,14 @@ def named_parts(
     phrases: list[str],
     clip: ImageTextPrior,
     weights: NamingWeights | None = None,
+    relations: Sequence[Relation] = (),
 ) -> tuple[list[Part], float]:
-    """One candidate for each phrase, such that phrases fit, the foreground is covered, and nothing
-    is taken twice; by a beam search.
+    """One candidate for each phrase, such that phrases fit, the foreground is covered, nothing is
+    taken twice, and things lie to each other as is said; by a beam search.
 
     Args:
         picture: (H, W, 3) in [0, 1]. foreground: (H, W) bool. masks: candidates (H, W) bool.
-            scores: how sure the segmenter is of each.
+            scores: how sure the segmenter is of each. relations: between phrases, by number.
 
     Returns:
         Parts in the order of the phrases, fewer (whatever there is) where there are not enough;
@@ -105,7 +113,9 @@ def named_parts(
         return parts, 0.0
     alike = likenesses(picture, parts, phrases, clip=clip)
     fit = above_mean(alike)
-    chosen = _search(masks, scores, foreground, fit=fit, weights=weights or NamingWeights())
+    chosen = _search(
+        masks, scores, foreground, fit, weights=weights or NamingWeights(), relations=relations
+    )
     for number, k in enumerate(chosen):
         parts[k].phrase, parts[k].sureness = phrases[number], float(fit[k, number])
         parts[k].likeness = float(alike[k, number])
@@ -120,13 +130,21 @@ def named_parts(
 def _pool(
     masks: list[np.ndarray], scores: list[float], foreground: np.ndarray
 ) -> tuple[list[np.ndarray], list[float]]:
-    """Candidates that differ, the surest first, and what none of them covers."""
+    """Candidates that differ, the surest first; what stands apart from all else, and what none of
+    them covers."""
     kept: list[np.ndarray] = []
     sure: list[float] = []
     for n in np.argsort(-np.asarray(scores), kind="stable"):
         if all((masks[n] & k).sum() < SAME * (masks[n] | k).sum() for k in kept):
             kept.append(masks[n])
             sure.append(scores[n])
+    islands, count = label(binary_opening(foreground, iterations=1))
+    for k in range(1, count + 1):
+        piece = islands == k
+        alone = count > 1 and piece.mean() >= ISLAND
+        if alone and all((piece & m).sum() < LIKE * (piece | m).sum() for m in kept):
+            kept.append(piece)
+            sure.append(0.7)
     rest = foreground & ~np.any(kept, 0) if kept else foreground
     labels, count = label(binary_opening(rest, iterations=2))
     for k in range(1, count + 1):
@@ -143,8 +161,10 @@ def _search(
     foreground: np.ndarray,
     fit: np.ndarray,
     weights: NamingWeights,
+    relations: Sequence[Relation],
 ) -> tuple[int, ...]:
     """The best candidate for each column of fit (candidates, phrases)."""
+    boxes = np.stack([mask_box(m) for m in masks])
     step = max(1, max(foreground.shape) // 64)
 
     def coarse(mask: np.ndarray) -> np.ndarray:
@@ -168,10 +188,34 @@ def _search(
             for k in range(len(masks)):
                 if k not in chosen:
                     now = liked + weights.phrases * float(fit[k, n]) + weights.sureness * scores[k]
+                    now -= weights.relations * contradicted(boxes[[*chosen, k]], relations)
                     total = float(covered[k]) + (now - weights.overlap * float(shared[k])) / count
                     longer.append((total, (*chosen, k), now, unions[k], float(shared[k])))
         beam = sorted(longer, key=lambda state: -state[0])[: weights.beam]
     return beam[0][1]
+
+
+def contradicted(boxes: np.ndarray, relations: Sequence[Relation]) -> int:
+    """Relations of the last of some things, whose boxes (N, 4) are x0, y0, x1, y1 in a picture,
+    that do not look as they are said: left and right by the middles of the boxes, under by their
+    tops, on by their feet, which of things on one floor tell what is nearer too."""
+    found = 0
+    for relation in relations:
+        one, other = relation.subject, relation.object
+        if max(one, other) != len(boxes) - 1:
+            continue
+        middle = (boxes[one] - boxes[other])[[0, 2]].sum()
+        feet = boxes[one, 3] - boxes[other, 3]
+        off = {
+            "left of": middle,
+            "right of": -middle,
+            "on": feet,
+            "under": boxes[other, 1] - boxes[one, 1],
+            "in front of": -feet,
+            "behind": feet,
+        }
+        found += bool(off.get(relation.kind, 0) > 0)
+    return found
 
 
 def copies(parts: list[Part]) -> list[Part]:

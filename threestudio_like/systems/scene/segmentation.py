@@ -28,6 +28,8 @@ INSIDE = 0.6
 """Share of a mask within the foreground from which on the foreground is believed."""
 SIDES = 0.05
 """Share of a box that the thing beside it may take, where both only stand side by side."""
+SMALL = 0.01
+"""Pixels of the smallest thing before a plain background, by those of the largest."""
 MOST = 12
 """Objects of one scene; the method is known to work for two to five (METHODS 4.7)."""
 
@@ -153,8 +155,9 @@ def by_boxes(
 
 
 def border_mask(picture: np.ndarray) -> np.ndarray:
-    """What stands out (H, W) in [0, 1] from the border of a picture (H, W, 3)."""
-    return BorderSegmenter().mask(picture)
+    """What stands out (H, W) in [0, 1] from the border of a picture (H, W, 3) of several things, a
+    ball beside a house too."""
+    return BorderSegmenter(share=SMALL).mask(picture)
 
 
 def by_masks(masks: np.ndarray, text: SceneText) -> list[Part]:
@@ -188,7 +191,7 @@ def by_itself(
     segmenter, cells = load_segmenter(config.segmenter), cells_of(picture, config)
     plain = foreground is not None or plain_border(picture)
     if foreground is None:
-        foreground = (BorderSegmenter() if plain else embedded_segmenter()).mask(picture)
+        foreground = border_mask(picture) if plain else embedded_segmenter().mask(picture)
     solid = foreground > 0.5
     if not plain:
         solid = solid | before_gradient(picture, border_mask(picture) > 0.5)
@@ -207,6 +210,7 @@ def by_itself(
             scores=[scores[n] for n in seen],
             phrases=text.objects,
             clip=load_clip(config.clip),
+            relations=text.relations,
         )
         if config.clip == EMBEDDED:
             check_found(parts, config.likeness)

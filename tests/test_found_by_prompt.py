@@ -1,0 +1,131 @@
+"""What the prompt's relations, and pieces that stand apart, tell of which thing is which."""
+
+import numpy as np
+import pytest
+import torch
+
+from threestudio_like.systems.scene.instances import contradicted, named_parts
+from threestudio_like.systems.scene.prompt import read_scene
+from threestudio_like.systems.scene.segmentation import border_mask
+
+SIZE = 128
+
+
+class Undecided:
+    """An image-text prior for which all crops are like all texts."""
+
+    def embed_images(self, images):
+        return torch.ones(len(images), 1)
+
+    def embed_texts(self, texts):
+        return torch.ones(len(texts), 1)
+
+
+def rectangle(x0, y0, x1, y1):
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def middles(parts):
+    return [tuple((p.box[:2] + p.box[2:]) / 2) for p in parts]
+
+
+PLACES = {
+    "left of": (rectangle(10, 40, 40, 80), rectangle(80, 40, 110, 80)),
+    "right of": (rectangle(80, 40, 110, 80), rectangle(10, 40, 40, 80)),
+    "on": (rectangle(50, 20, 70, 50), rectangle(40, 52, 80, 100)),
+    "under": (rectangle(50, 70, 70, 98), rectangle(30, 40, 90, 60)),
+    "in front of": (rectangle(20, 60, 50, 110), rectangle(70, 20, 100, 70)),
+    "behind": (rectangle(70, 20, 100, 70), rectangle(20, 60, 50, 110)),
+}
+
+
+@pytest.mark.parametrize("words", PLACES)
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_things_that_look_alike_the_relation_tells_which_is_meant(words, turned):
+    """Whatever the order of candidates and of phrases."""
+    subject, thing = PLACES[words]
+    masks = [thing, subject] if turned else [subject, thing]
+    text = read_scene(f"a red box {words} a blue box")
+    picture = np.full((SIZE, SIZE, 3), 0.8, np.float32)
+    parts, _ = named_parts(
+        picture,
+        subject | thing,
+        masks,
+        [0.8, 0.8],
+        text.objects,
+        Undecided(),
+        relations=text.relations,
+    )
+    assert [p.phrase for p in parts] == ["a red box", "a blue box"]
+    assert ((parts[0].mask > 0.5) == subject).all()
+    boxes = np.stack([p.box for p in parts])
+    assert contradicted(boxes, text.relations) == 0
+    assert contradicted(boxes[::-1], text.relations) == 1
+
+
+def test_looks_outweigh_a_relation():
+    """A prompt may be wrong about where things are; what they are is seen."""
+
+    class Reader(Undecided):
+        def embed_images(self, images):
+            solid = (images.amax(-1, keepdim=True) - images.amin(-1, keepdim=True) > 0.3).float()
+            return (images * solid).sum((1, 2)) / solid.sum((1, 2)).clamp_min(1)
+
+        def embed_texts(self, texts):
+            return torch.stack(
+                [torch.tensor([float(n in t) for n in ("red", "green", "blue")]) for t in texts]
+            )
+
+    red, blue = rectangle(10, 40, 40, 80), rectangle(80, 40, 110, 80)
+    picture = np.full((SIZE, SIZE, 3), 0.8, np.float32)
+    picture[red], picture[blue] = (1, 0, 0), (0, 0, 1)
+    text = read_scene("a red box right of a blue box")
+    parts, _ = named_parts(
+        picture,
+        red | blue,
+        [red, blue],
+        [0.8, 0.8],
+        text.objects,
+        Reader(),
+        relations=text.relations,
+    )
+    assert ((parts[0].mask > 0.5) == red).all()
+
+
+@pytest.mark.parametrize("edge", [9, 12, 30])
+def test_a_small_thing_beside_a_large_one_stands_out(edge):
+    """Before a plain background: a ball of a hundredth of a house."""
+    house, ball = rectangle(10, 30, 80, 110), rectangle(95, 100 - edge, 95 + edge, 100)
+    picture = np.full((SIZE, SIZE, 3), 0.8, np.float32)
+    picture[house], picture[ball] = (0.7, 0.6, 0.1), (0.9, 0.4, 0.1)
+    found = border_mask(picture) > 0.5
+    assert (found & ball).sum() > 0.6 * ball.sum()
+    assert (found & house).sum() > 0.9 * house.sum()
+    assert (found & ~house & ~ball).sum() < 0.05 * house.sum()
+
+
+def test_what_stands_apart_is_a_candidate():
+    """The segmenter took two things for one; the background between them tells."""
+    house, rocket, ball = (
+        rectangle(10, 30, 60, 100),
+        rectangle(70, 60, 80, 100),
+        rectangle(95, 88, 107, 100),
+    )
+    picture = np.full((SIZE, SIZE, 3), 0.8, np.float32)
+    text = read_scene("an orange ball right of a yellow rocket and a house left of a yellow rocket")
+    parts, left = named_parts(
+        picture,
+        house | rocket | ball,
+        [house, rocket | ball],
+        [0.9, 0.9],
+        text.objects,
+        Undecided(),
+        relations=text.relations,
+    )
+    assert [p.phrase for p in parts] == text.objects
+    for part, thing in zip(parts, (ball, rocket, house)):
+        own = part.mask > 0.5
+        assert (own & thing).sum() > 0.9 * (own | thing).sum()
+    assert left < 0.02
