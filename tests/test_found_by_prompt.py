@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from threestudio_like.systems.scene.instances import contradicted, named_parts
+from threestudio_like.systems.scene.instances import (
+    coloured,
+    contradicted,
+    named_parts,
+    told_parts,
+)
 from threestudio_like.systems.scene.prompt import read_scene
 from threestudio_like.systems.scene.segmentation import border_mask
+from threestudio_like.toybox.vocabulary import COLOURS
 
 SIZE = 128
 
@@ -19,6 +25,19 @@ class Undecided:
 
     def embed_texts(self, texts):
         return torch.ones(len(texts), 1)
+
+
+class Reader(Undecided):
+    """An image-text prior that compares the mean colour of what is not grey with the one named."""
+
+    def embed_images(self, images):
+        solid = (images.amax(-1, keepdim=True) - images.amin(-1, keepdim=True) > 0.1).float()
+        mean = (images * solid).sum((1, 2)) / solid.sum((1, 2)).clamp_min(1)
+        return torch.nn.functional.normalize(mean - 0.5, dim=-1)
+
+    def embed_texts(self, texts):
+        named = [next(COLOURS[w] for w in t.split() if w in COLOURS) for t in texts]
+        return torch.nn.functional.normalize(torch.tensor(named) - 0.5, dim=-1)
 
 
 def rectangle(x0, y0, x1, y1):
@@ -67,16 +86,6 @@ def test_of_things_that_look_alike_the_relation_tells_which_is_meant(words, turn
 
 def test_looks_outweigh_a_relation():
     """A prompt may be wrong about where things are; what they are is seen."""
-
-    class Reader(Undecided):
-        def embed_images(self, images):
-            solid = (images.amax(-1, keepdim=True) - images.amin(-1, keepdim=True) > 0.3).float()
-            return (images * solid).sum((1, 2)) / solid.sum((1, 2)).clamp_min(1)
-
-        def embed_texts(self, texts):
-            return torch.stack(
-                [torch.tensor([float(n in t) for n in ("red", "green", "blue")]) for t in texts]
-            )
 
     red, blue = rectangle(10, 40, 40, 80), rectangle(80, 40, 110, 80)
     picture = np.full((SIZE, SIZE, 3), 0.8, np.float32)
@@ -129,3 +138,39 @@ def test_what_stands_apart_is_a_candidate():
         own = part.mask > 0.5
         assert (own & thing).sum() > 0.9 * (own | thing).sum()
     assert left < 0.02
+
+
+@pytest.mark.parametrize("shade", [1.0, 0.7])
+def test_colours_that_the_prompt_names_help_where_the_segmenter_does_not(shade):
+    """A mug on a barrel that the segmenter has as one thing, and with the barrel's edge, in light
+    and in shade; what is like its phrases already is left alone."""
+    mug, barrel = rectangle(50, 20, 80, 60), rectangle(40, 60, 90, 110)
+    picture = np.full((SIZE, SIZE, 3), 0.8, np.float32)
+    picture[mug] = shade * np.array([0.5, 0.25, 0.65])
+    picture[barrel] = shade * np.array([0.9, 0.5, 0.1])
+    text = read_scene("a purple mug on an orange barrel")
+    both, edge = mug | barrel, mug | rectangle(40, 60, 90, 70)
+    given = (picture, both, [both, edge], [0.9, 0.9])
+    parts, _ = told_parts(*given, text, Reader(), least=0.9)
+    for part, thing in zip(parts, (mug, barrel)):
+        own = part.mask > 0.5
+        assert (own & thing).sum() > 0.9 * (own | thing).sum()
+    plain, _ = told_parts(*given, text, Reader(), least=-1.0)
+    without, _ = named_parts(*given, text.objects, Reader(), relations=text.relations)
+    assert [p.mask.sum() for p in plain] == [p.mask.sum() for p in without]
+    assert plain[0].mask.sum() > 1.2 * mug.sum()
+
+
+def test_what_is_seen_through_a_thing_is_no_candidate():
+    """A white wall between the legs of a table, where the prompt has a white vase."""
+    table, gap = rectangle(20, 40, 100, 110), rectangle(30, 60, 90, 110)
+    picture = np.full((SIZE, SIZE, 3), 0.93, np.float32)
+    picture[table & ~gap] = (0.1, 0.3, 0.8)
+    vase = rectangle(50, 80, 70, 110)
+    phrases = ["a white vase", "a blue table"]
+    found = coloured(picture, table, phrases)
+    assert len(found) == 1
+    assert not (found[0] & gap).any()
+    picture[vase] = (0.75, 0.74, 0.72)
+    assert any((f & vase).sum() > 0.9 * (f | vase).sum() for f in coloured(picture, table, phrases))
+    assert coloured(picture, table, ["a vase", "a table"]) == []

@@ -15,6 +15,7 @@ from scipy.ndimage import (
     binary_opening,
     label,
 )
+from scipy.spatial import cKDTree
 
 from ...engine.schema.bounds import Number, Weight
 from ...priors.clip import ImageTextPrior
@@ -22,7 +23,9 @@ from ...priors.framing import cut, similarities
 from ...priors.segmentation.automatic import bounds
 from ...priors.segmentation.behind import SmoothBackground
 from ...priors.segmentation.segmenter import largest
-from .prompt import Relation
+from ...toybox.vocabulary import COLOURS
+from ...toybox.words import split
+from .prompt import Relation, SceneText
 
 SAME = 0.85
 """IoU from which two candidates are one."""
@@ -31,6 +34,10 @@ REST = 0.008
 ISLAND, LIKE = 0.002, 0.6
 """The same of what the background surrounds, and the IoU from which the segmenter has it already,
 and better."""
+PIECE = 0.7
+"""How sure such a piece is, and one of a colour."""
+BORDER = 6.0
+"""Distance in Lab up to which a colour is one of the picture's border."""
 SMALLER, WITHIN = 2, 0.7
 """How many times an object is larger than another that lies within it, and the share of that one's
 mask from which it lies within; measured on other toybox scenes than the tables'."""
@@ -86,6 +93,36 @@ class NamingWeights:
     """Partial choices that are kept."""
 
 
+def told_parts(
+    picture: np.ndarray,
+    foreground: np.ndarray,
+    masks: list[np.ndarray],
+    scores: list[float],
+    text: SceneText,
+    clip: ImageTextPrior,
+    least: float,
+) -> tuple[list[Part], float]:
+    """`named_parts`; once more with pieces in the colours that the prompt names, where the
+    segmenter's do not hold all that is named with a likeness of `least`."""
+
+    def chosen(more: list[np.ndarray]) -> tuple[list[Part], float]:
+        sure = scores + [PIECE] * len(more)
+        return named_parts(
+            picture, foreground, masks + more, sure, text.objects, clip, relations=text.relations
+        )
+
+    def held(parts: list[Part]) -> tuple[int, float]:
+        likeness = [p.likeness for p in parts if p.phrase]
+        return sum(value >= least for value in likeness), min(likeness, default=-1.0)
+
+    found = chosen([])
+    if held(found[0])[0] == len(text.objects):
+        return found
+    pieces = coloured(picture, foreground, text.objects)
+    other = chosen(pieces) if pieces else found
+    return max(found, other, key=lambda f: held(f[0]))
+
+
 def named_parts(
     picture: np.ndarray,
     foreground: np.ndarray,
@@ -127,6 +164,38 @@ def named_parts(
     return real, left
 
 
+def coloured(
+    picture: np.ndarray, foreground: np.ndarray, phrases: Sequence[str]
+) -> list[np.ndarray]:
+    """Pieces (H, W) bool of the foreground in the colours that phrases name, and all of one colour
+    together: where a purple mug stands on an orange barrel, colours tell one from the other. What
+    has a colour of the picture's border may be seen through a thing, and is none."""
+    from skimage.color import rgb2lab
+
+    named = sorted({word for phrase in phrases for word in split(phrase)} & COLOURS.keys())
+    if not named:
+        return []
+    lab = rgb2lab(picture[..., :3].astype(np.float64))
+    edge = np.concatenate([lab[0], lab[-1], lab[:, 0], lab[:, -1]])
+    # Light and shade move lightness most.
+    shrink = np.array([0.5, 1.0, 1.0])
+    known = rgb2lab(np.array(list(COLOURS.values()))) * shrink
+    nearest = np.full(foreground.shape, -1)
+    nearest[foreground] = cKDTree(known).query(lab[foreground] * shrink)[1]
+    nearest[foreground] = np.where(
+        cKDTree(edge).query(lab[foreground])[0] < BORDER, -1, nearest[foreground]
+    )
+    found = []
+    for name in named:
+        own = binary_opening(nearest == list(COLOURS).index(name))
+        pieces, count = label(own)
+        large = [k for k in range(1, count + 1) if (pieces == k).mean() >= ISLAND]
+        found += [pieces == k for k in large]
+        if len(large) > 1:
+            found.append(np.isin(pieces, large))
+    return found
+
+
 def _pool(
     masks: list[np.ndarray], scores: list[float], foreground: np.ndarray
 ) -> tuple[list[np.ndarray], list[float]]:
@@ -139,12 +208,12 @@ def _pool(
             kept.append(masks[n])
             sure.append(scores[n])
     islands, count = label(binary_opening(foreground, iterations=1))
-    for k in range(1, count + 1):
-        piece = islands == k
-        alone = count > 1 and piece.mean() >= ISLAND
-        if alone and all((piece & m).sum() < LIKE * (piece | m).sum() for m in kept):
+    standing = [islands == k for k in range(1, count + 1)] if count > 1 else []
+    for piece in standing:
+        known = any((piece & m).sum() >= LIKE * (piece | m).sum() for m in kept)
+        if piece.mean() >= ISLAND and not known:
             kept.append(piece)
-            sure.append(0.7)
+            sure.append(PIECE)
     rest = foreground & ~np.any(kept, 0) if kept else foreground
     labels, count = label(binary_opening(rest, iterations=2))
     for k in range(1, count + 1):

@@ -21,7 +21,7 @@ from ...priors.segmentation.prompts import Prompts, PromptSegmenter
 from ...priors.segmentation.segment_anything import load_segmenter
 from ...priors.segmentation.segmenter import BorderSegmenter
 from ..cut_out.marks import FEWEST, check_boxes
-from .instances import Part, adopt, apart, copies, fill_holes, mask_box, named_parts
+from .instances import Part, adopt, apart, copies, fill_holes, mask_box, told_parts
 from .prompt import SceneText
 
 INSIDE = 0.6
@@ -203,14 +203,15 @@ def by_itself(
         if not plain:
             masks = [without_ground(m, solid) for m in masks]
         seen = [n for n, m in enumerate(masks) if stands_out(picture, m)]
-        parts, left = named_parts(
+        least = config.likeness if config.clip == EMBEDDED else -1.0
+        parts, left = told_parts(
             picture,
             solid,
             [masks[n] for n in seen],
-            scores=[scores[n] for n in seen],
-            phrases=text.objects,
-            clip=load_clip(config.clip),
-            relations=text.relations,
+            [scores[n] for n in seen],
+            text,
+            load_clip(config.clip),
+            least,
         )
         if config.clip == EMBEDDED:
             check_found(parts, config.likeness)
