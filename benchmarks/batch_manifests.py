@@ -26,7 +26,7 @@ from tables import ROOT, publish, table
 sys.path.insert(0, str(ROOT))
 
 from tests.batches import TINY
-from tests.test_batch_manifests import FILES, ITEMS
+from tests.test_batch_manifests import BESIDE, FILES, ITEMS
 from threestudio_like.cli import main as cli
 from threestudio_like.commands.jobs.batch_options import OWN, OptionRow, rows_of
 
@@ -115,6 +115,8 @@ def judged(path: Path, place: str, word: str = "") -> str:
 
 def written(folder: Path) -> tuple[int, list[str]]:
     wrong = []
+    for name, text in BESIDE.items():
+        (folder / name).write_text(text)
     for name, (items, place, word) in ITEMS.items():
         path = folder / "m.yaml"
         path.write_text(json.dumps({"items": items}))

@@ -129,6 +129,8 @@ ITEMS: dict[str, tuple[list, str, str]] = {
         "no such file",
     ),
 }
+BESIDE = {"poses.json": '[{"file": "ball.obj"}]', "bad.json": "["}
+"""Files that items name."""
 FILES: dict[str, tuple[str, str]] = {
     "m.yaml": ("items: [", "is not YAML"),
     "m2.yaml": ("things: []", 'no key "things"'),
@@ -148,8 +150,8 @@ def test_a_bad_item_is_named_and_nothing_is_made(name, tmp_path, capsys):
     items, place, word = ITEMS[name]
     path = tmp_path / "m.yaml"
     path.write_text(json.dumps({"items": items}))
-    (tmp_path / "poses.json").write_text('[{"file": "ball.obj"}]')
-    (tmp_path / "bad.json").write_text("[")
+    for file, text in BESIDE.items():
+        (tmp_path / file).write_text(text)
     assert batch(path, "--store", tmp_path / "store") == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1, told
