@@ -51,6 +51,10 @@ def open_clip(monkeypatch):
 def test_open_clip_models_follow_the_contract(open_clip, tmp_path):
     prior = load_clip("open_clip:ViT-B-32/laion2b_s34b_b79k")
     assert open_clip.asked == [("ViT-B-32", "laion2b_s34b_b79k")]
+    # What a model has not learnt is what CLIP has.
+    assert prior.scale == 100
+    embedded = load_clip()
+    assert embedded.scale == pytest.approx(float(embedded.model.logit_scale.exp()))
     images = torch.rand(2, 20, 20, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     raw = prior.raw_images(images)
     assert torch.allclose(

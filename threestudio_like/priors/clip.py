@@ -27,7 +27,8 @@ OPEN_CLIP = "open_clip:"
 class ImageTextPrior(ABC):
     """Embeds images and texts in one space, in which they are compared by cosine.
 
-    scale: what the model was trained to multiply cosines by before a softmax over texts.
+    scale: what the model was trained to multiply cosines by before a softmax over texts; CLIP's own
+        training ends at 100.
     """
 
     scale: float = 100.0
@@ -46,6 +47,12 @@ class ImageTextPrior(ABC):
     @abstractmethod
     def embed_texts(self, texts: list[str]) -> torch.Tensor:
         """Map B texts to unit vectors (B, D)."""
+
+
+def _trained_scale(model: Any) -> float:
+    """exp(logit_scale) of a model; the contract's own where it has none."""
+    learnt = getattr(model, "logit_scale", None)
+    return ImageTextPrior.scale if learnt is None else float(learnt.exp())
 
 
 class ClipPrior(ImageTextPrior):
@@ -81,7 +88,7 @@ class ClipPrior(ImageTextPrior):
             ) from None
         self._mean, self._std = picture_range(folder, CLIP_MEAN, CLIP_STD)
         self._size = int(self.model.config.vision_config.image_size)
-        self.scale = float(self.model.logit_scale.exp())
+        self.scale = _trained_scale(self.model)
 
     def embed_images(self, images: torch.Tensor) -> torch.Tensor:
         """Unit vectors (B, D) of images, after resizing and normalising them."""
@@ -154,7 +161,7 @@ class OpenClipPrior(ImageTextPrior):
         self._mean, self._std = torch.tensor(facts["mean"]), torch.tensor(facts["std"])
         size = facts["size"]
         self._size = (size, size) if isinstance(size, int) else tuple(size[-2:])
-        self.scale = float(self.model.logit_scale.exp())
+        self.scale = _trained_scale(self.model)
 
     def embed_images(self, images: torch.Tensor) -> torch.Tensor:
         """See `ImageTextPrior.embed_images`."""
