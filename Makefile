@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-triton test-extras validate docs lint benchmark benchmark-quick train clean
+.PHONY: demo test test-triton test-extras trips validate docs lint benchmark benchmark-quick train clean
 
 $(READY): pyproject.toml requirements-cpu.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 demo"; exit 2; }
@@ -31,12 +31,15 @@ test-triton: $(VENV)/triton
 test-extras: $(READY)
 	$(BIN)/python -m pytest tests/extras -q -p no:cacheprovider
 
-# Every GLB that the package writes is valid: the round trips' (where nothing is lost in silence either), the assets', and those in MADE.
-validate: $(READY)
+# Round trips of all assets, in which nothing is lost in silence.
+trips: $(READY)
 	rm -rf $(VENV)/made && mkdir -p $(VENV)/made
 	for name in $(wildcard assets/meshes/*.obj); do \
 		$(BIN)/threestudio-like mesh convert $$name --out $(VENV)/made/$$(basename $$name .obj).glb > $(VENV)/made/log || exit 1; done
 	$(BIN)/python benchmarks/roundtrip.py --skip-texture --keep $(VENV)/made/trips > $(VENV)/made/log 2>&1 || { cat $(VENV)/made/log; exit 1; }
+
+# Every GLB that the package writes is valid: the round trips', the assets', and those in MADE.
+validate: trips
 	.ci/validate assets $(VENV)/made $(MADE)
 
 # The documentation as a site in site/, strictly and without a network. Search wants it served: python -m http.server -d site
