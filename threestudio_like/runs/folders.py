@@ -77,9 +77,8 @@ def existing_folder(out: Path | None) -> Path:
     """The folder of the run that is to go on. Raises CheckpointError."""
     folder = user_path(out or OUTPUTS / "latest")
     if not folder.is_dir():
-        raise CheckpointError(
-            "there is no run to resume", str(folder), "Give its folder with --out"
-        )
+        remedy = "Give a run: threestudio-like resume FOLDER, or --resume --out FOLDER"
+        raise CheckpointError("there is no run to resume", str(folder), remedy)
     return folder.resolve()
 
 
