@@ -36,8 +36,9 @@ ISLAND, LIKE = 0.002, 0.6
 and better."""
 PIECE = 0.7
 """How sure such a piece is, and one of a colour."""
-BORDER = 6.0
-"""Distance in Lab up to which a colour is one of the picture's border."""
+BORDER, MOST = 6.0, 8
+"""Distance in Lab up to which a colour is one of the picture's border; pieces of one colour, the
+largest first."""
 SMALLER, WITHIN = 2, 0.7
 """How many times an object is larger than another that lies within it, and the share of that one's
 mask from which it lies within; measured on other toybox scenes than the tables'."""
@@ -176,7 +177,7 @@ def coloured(
     if not named:
         return []
     lab = rgb2lab(picture[..., :3].astype(np.float64))
-    edge = np.concatenate([lab[0], lab[-1], lab[:, 0], lab[:, -1]])
+    edge = np.unique(np.concatenate([lab[0], lab[-1], lab[:, 0], lab[:, -1]]).round(), axis=0)
     # Light and shade move lightness most.
     shrink = np.array([0.5, 1.0, 1.0])
     known = rgb2lab(np.array(list(COLOURS.values()))) * shrink
@@ -188,8 +189,10 @@ def coloured(
     found = []
     for name in named:
         own = binary_opening(nearest == list(COLOURS).index(name))
-        pieces, count = label(own)
-        large = [k for k in range(1, count + 1) if (pieces == k).mean() >= ISLAND]
+        pieces, _ = label(own)
+        sizes = np.bincount(pieces.ravel())
+        sizes[0] = 0
+        large = [k for k in np.argsort(-sizes)[:MOST] if sizes[k] >= ISLAND * own.size]
         found += [pieces == k for k in large]
         if len(large) > 1:
             found.append(np.isin(pieces, large))
