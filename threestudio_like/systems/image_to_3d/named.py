@@ -8,17 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ...meshes.frames import Normalisation
 from ...meshes.mesh import Asset, Mesh
 from ...meshes.picture import render_asset
+from ...metrics.evaluation import RING, staged
 from ...priors.clip import load_clip
 from ...priors.registry import EMBEDDED, embedded_folder
-from ...renderers import EnvironmentLight, RingCameras
 from ...toybox.editions import edition_of
-from ...toybox.render import LIGHT
 from ...toybox.words import Phrase
 
-RING = RingCameras(count=8, elevation=15.0)
 SIZE, BACKGROUND = 64, 0.9
 """Pixels of the views and grey level behind them."""
 WHITE = (0.92, 0.92, 0.92)
@@ -53,16 +50,11 @@ def named_likeness(meshes: Sequence[Mesh | None], prompt: str) -> torch.Tensor:
 
 
 def _views(mesh: Mesh, colour: np.ndarray) -> torch.Tensor:
-    """Pictures (8, S, S, 3) in [0, 1] of a shape in one colour, in the light of the toybox."""
-    points = Normalisation.of(mesh.vertices).apply(mesh.vertices)
-    colours = np.tile(colour, (len(points), 1))
-    asset = Asset({"shape": Mesh(points, mesh.faces, colours=colours)})
-    picture = render_asset(
-        asset,
-        RING.all(SIZE).view_projection().numpy(),
-        SIZE,
-        background=BACKGROUND,
-        supersample=2,
-        light=EnvironmentLight(torch.tensor(LIGHT)),
-    )
+    """Pictures (8, S, S, 3) in [0, 1] of a shape in one colour, as assets are judged: in the unit
+    sphere and the light of the toybox."""
+    colours = np.tile(colour, (len(mesh.vertices), 1))
+    plain = Asset({"shape": Mesh(mesh.vertices, mesh.faces, colours=colours)}, {"lit": True})
+    asset, light = staged(plain)
+    matrices = RING.all(SIZE).view_projection().numpy()
+    picture = render_asset(asset, matrices, SIZE, background=BACKGROUND, supersample=2, light=light)
     return torch.from_numpy(picture.image)
