@@ -77,6 +77,8 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/layout_by_text.py
 	$(BIN)/python benchmarks/ssds.py
 	$(BIN)/python benchmarks/whole_scenes.py
+	$(BIN)/python benchmarks/scene_steps.py
+	$(BIN)/python benchmarks/lifelike_scenes.py
 	$(BIN)/python benchmarks/compose.py
 	$(BIN)/python benchmarks/object_gap.py
 	$(BIN)/python benchmarks/memory.py

@@ -33,8 +33,8 @@ from threestudio_like.systems.scene.amodal_completion import (
     cut_square,
     uncompleted,
 )
-from threestudio_like.systems.scene.instances import Part, mask_box
 from threestudio_like.systems.scene.layout import own_masks
+from threestudio_like.systems.scene.parts import Part, mask_box
 from threestudio_like.systems.scene.segmentation import grow_boxes
 
 FULL = CompletionConfig()

@@ -54,7 +54,6 @@ from threestudio_like.representations import Body, PlacedScene
 from threestudio_like.runs.options import AssetOptions, RunOptions
 from threestudio_like.systems.image_to_3d.photo import photo_of
 from threestudio_like.systems.scene.amodal_completion import CompletionConfig, complete, uncompleted
-from threestudio_like.systems.scene.instances import Part, mask_box
 from threestudio_like.systems.scene.layout import (
     Seen,
     initial_transform,
@@ -64,6 +63,7 @@ from threestudio_like.systems.scene.layout import (
     reference_camera,
 )
 from threestudio_like.systems.scene.objects import object_of
+from threestudio_like.systems.scene.parts import Part, mask_box
 from threestudio_like.systems.scene.picture import Canvas, completed_box, scene_depth
 from threestudio_like.systems.scene.placement import (
     PlacementConfig,

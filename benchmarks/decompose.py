@@ -21,7 +21,8 @@ from threestudio_like.engine.errors import InputError
 from threestudio_like.priors.segmentation.automatic import bounds, candidates, everything
 from threestudio_like.priors.segmentation.segment_anything import load_segmenter
 from threestudio_like.priors.segmentation.segmenter import BorderSegmenter
-from threestudio_like.systems.scene.instances import Part, apart, mask_box, phrase_scores
+from threestudio_like.systems.scene.instances import phrase_scores
+from threestudio_like.systems.scene.parts import Part, apart, mask_box
 from threestudio_like.systems.scene.segmentation import (
     DecomposeConfig,
     by_boxes,

@@ -10,7 +10,8 @@ Registered before any of it was run: scaling lowers that weight at the end, in t
 pairs of trainings that differ in nothing else (95 %, bootstrap over the pairs), and lowers it more
 where more steps render novel views.
 
-Resumable: outputs/benchmark/g3dr_scaling/.
+Resumable: outputs/benchmark/g3dr_scaling/, and from the rows of the page. A page is made of every
+seed whose twelve trainings are there.
 
 Run: python benchmarks/g3dr_scaling.py [--steps 2500] [--share 1/2]   (two processes, one half each)
 """
@@ -30,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from g3dr import SEED, Truth
 from PIL import Image
-from tables import ROOT, publish, resampled, table
+from tables import ROOT, commit, publish, published, resampled, table
 from worlds import add_share, add_world, runs, share_of, world_at_hand
 
 from threestudio_like.engine.config import to_dict
@@ -189,7 +190,7 @@ def looked_at(
 def train(cell: Cell, steps: int) -> None:
     """Train a cell, and look at it now and then; goes on where an earlier call was interrupted."""
     folder = runs("g3dr_scaling", "g3dr") / cell.name
-    if (folder / "done").is_file():
+    if steps in looks(cell):
         return
     folder.mkdir(parents=True, exist_ok=True)
     config = cell.config(steps)
@@ -206,7 +207,7 @@ def train(cell: Cell, steps: int) -> None:
     given = pictures("test", cell.noise)
     truths = [Truth(n) for n in given.numbers]
     mean = TriplaneGenerator(config.generator).eval()
-    after, began = stage.after_step, time.process_time()
+    after, began, code = stage.after_step, time.process_time(), commit()
 
     def look(step: Step) -> None:
         assert after is not None
@@ -215,7 +216,8 @@ def train(cell: Cell, steps: int) -> None:
         if done % (steps // LOOKS) == 0:
             stage.modules["ema"].copy_to(mean)  # type: ignore[operator]
             figures, strip = looked_at(mean, given, truths, config)
-            line = {"step": done, **figures, "CPU seconds": time.process_time() - began}
+            line = {"step": done, **figures, "commit": code}
+            line["CPU seconds"] = time.process_time() - began
             with open(folder / "looks.jsonl", "a") as file:
                 file.write(json.dumps(line) + "\n")
             if done == steps:
@@ -224,19 +226,26 @@ def train(cell: Cell, steps: int) -> None:
 
     options = TrainingOptions(out=folder, seed=cell.seed, resume=True, quiet=True)
     run(options, replace(stage, after_step=look), {"config": to_dict(config)})
-    (folder / "done").write_text("")
 
 
-def looks(cell: Cell) -> dict[int, dict[str, float]]:
-    """The figures of a training by step; the last ones where a step was looked at twice."""
+def looks(cell: Cell) -> dict[int, dict[str, Any]]:
+    """The figures of a training by step, of the page and of the runs that are here; the last ones
+    where a step was looked at twice."""
     path: Path = runs("g3dr_scaling", "g3dr") / cell.name / "looks.jsonl"
-    return {x["step"]: x for x in map(json.loads, path.read_text().splitlines())}
+    here = path.read_text().splitlines() if path.is_file() else []
+    lines = [x for x in published("g3dr_scaling") if x["cell"] == cell.name]
+    return {x["step"]: x for x in [*lines, *map(json.loads, here)]}
 
 
 def page(steps: int) -> None:
-    """Publish what is there."""
-    ends = {cell: looks(cell)[steps] for cell in CELLS}
-    pairs = [cell for cell in CELLS if cell.scaled]
+    """Publish the seeds that are there."""
+    by = {cell: looks(cell) for cell in CELLS}
+    seeds = [s for s in SEEDS if all(steps in by[c] for c in CELLS if c.seed == s)]
+    if not seeds:
+        raise SystemExit("no seed has all its trainings yet; there is nothing to publish")
+    cells = [cell for cell in CELLS if cell.seed in seeds]
+    ends = {cell: by[cell][steps] for cell in cells}
+    pairs = [cell for cell in cells if cell.scaled]
 
     def plain(cell: Cell) -> Cell:
         return replace(cell, scaled=False)
@@ -256,7 +265,8 @@ def page(steps: int) -> None:
     rows.append([name, float(more.mean()), low, high])
     text = (
         f"A generator of {steps} steps a training, on {CATEGORIES[0]}s and {CATEGORIES[1]}s; "
-        f"{HELD_OUT} held-out objects; distances in the frame's units (its edge is 1.58).\n\n"
+        f"{HELD_OUT} held-out objects; distances in the frame's units (its edge is 1.58). "
+        f"{len(seeds)} of the {len(SEEDS)} seeds that were registered are there.\n\n"
         "**What was registered, and what came of it** (the first row and the last):\n\n"
     )
     text += table(["", "mean", "95 %, from", "to"], rows)
@@ -264,19 +274,19 @@ def page(steps: int) -> None:
     for noise in NOISES:
         for novel in NOVEL:
             for scaled in (True, False):
-                own = [ends[Cell(scaled, noise, novel, seed)] for seed in SEEDS]
+                own = [ends[Cell(scaled, noise, novel, seed)] for seed in seeds]
                 row: list[Any] = [f"{noise:g}", f"{novel:g}", "scaled" if scaled else "plain"]
                 for measure in MEASURES:
                     values = [x[measure] for x in own]
                     row.append(f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})")
                 rows.append(row)
     header = ["error of the given depth", "share of novel views", "gradients", *MEASURES.values()]
-    text += "\n\nAt the end, the mean of three seeds and their range:\n\n" + table(header, rows)
-    times = sorted(looks(CELLS[0]))
+    text += "\n\nAt the end, the mean of the seeds and their range:\n\n" + table(header, rows)
+    times = sorted(by[cells[0]])
     rows = [
         ["scaled" if scaled else "plain", f"{novel:g}"]
         + [
-            float(np.mean([looks(c)[t]["fog"] for c in CELLS if (c.scaled, c.novel) == key]))
+            float(np.mean([by[c][t]["fog"] for c in cells if (c.scaled, c.novel) == key]))
             for t in times
         ]
         for novel in NOVEL
@@ -285,23 +295,32 @@ def page(steps: int) -> None:
     ]
     text += "\n\nWeight beyond 0.1 over the training, by step:\n\n"
     text += table(["gradients", "share of novel views", *map(str, times)], rows)
-    cells = [Cell(s, n, v, 0) for n in NOISES for v in NOVEL for s in (True, False)]
-    strips = [Image.open(runs("g3dr_scaling", "g3dr") / c.name / "end.png") for c in cells]
-    grid = [np.concatenate([np.asarray(s) for s in strips[k : k + 2]], 1) for k in range(0, 12, 2)]
-    path = ROOT / "docs" / "pictures" / "g3dr-scaling.jpg"
-    Image.fromarray(np.concatenate(grid, 0)).save(path, quality=85)
-    text += (
-        "\n\n![ends](../pictures/g3dr-scaling.jpg)\n\nLeft scaled, right plain; from top to bottom "
-        "the rows of the table, seed 0; of four objects the picture, its rendering, the depth, and "
-        "from 20 degrees beside."
-    )
-    samples = [{"cell": c.name, **x} for c in CELLS for x in looks(c).values()]
+    text += sheet()
+    whole = [c for c in CELLS if steps in by[c]]
+    samples = [{"cell": c.name, **by[c][t]} for c in whole for t in sorted(by[c])]
     publish(
         "g3dr_scaling",
         "Does scaling of gradients prevent fog?",
         f"python benchmarks/g3dr_scaling.py --steps {steps}",
         text,
         samples=[{k: v for k, v in s.items() if k != "CPU seconds"} for s in samples],
+        frame={"n": f"{len(cells)} trainings of {steps} steps, {len(seeds)} seeds a variant"},
+    )
+
+
+def sheet() -> str:
+    """A picture of how the trainings of seed 0 end; the page's own where they ran elsewhere."""
+    path = ROOT / "docs" / "pictures" / "g3dr-scaling.jpg"
+    cells = [Cell(s, n, v, 0) for n in NOISES for v in NOVEL for s in (True, False)]
+    ends = [runs("g3dr_scaling", "g3dr") / c.name / "end.png" for c in cells]
+    if all(end.is_file() for end in ends):
+        strips = [np.asarray(Image.open(end)) for end in ends]
+        grid = [np.concatenate(strips[k : k + 2], 1) for k in range(0, len(strips), 2)]
+        Image.fromarray(np.concatenate(grid, 0)).save(path, quality=85)
+    return (
+        "\n\n![ends](../pictures/g3dr-scaling.jpg)\n\nLeft scaled, right plain; from top to bottom "
+        "the rows of the table, seed 0; of four objects the picture, its rendering, the depth, and "
+        "from 20 degrees beside."
     )
 
 

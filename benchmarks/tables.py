@@ -212,6 +212,14 @@ def publish(
     print(redraw(name))
 
 
+def published(name: str) -> list[dict[str, Any]]:
+    """The single measurements behind page `name`; none where there is no such page. A benchmark of
+    hours goes on from them where its own folder of runs is gone."""
+    path = results() / "raw" / f"{name}.jsonl"
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    return [line["sample"] for line in map(json.loads, lines) if "sample" in line]
+
+
 def cells(text: str) -> list[dict[str, str]]:
     """Every row of every Markdown table of a page, as cells by the header's names; the first cell
     stands under "" too."""

@@ -21,6 +21,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,8 +31,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from tables import ROOT, interval, publish, table
-from worlds import add_share, add_world, runs, share_of, world_at_hand
+from tables import ROOT, commit, interval, publish, table
+from worlds import add_share, add_world, kept, runs, share_of, world_at_hand
 
 from threestudio_like.meshes.io.files import read
 from threestudio_like.meshes.mesh import Mesh, join
@@ -49,8 +50,9 @@ Line = dict[str, Any]
 
 @dataclass
 class Case:
-    """A scene: its picture (S, S, 3) uint8, prompt and what it says, the things' meshes in the
-    prompt's order, and others of their categories; degrees by which the camera looks down."""
+    """A scene: its picture (H, W, 3) uint8, prompt and what it says, the things' meshes in the
+    prompt's order, and others of their categories; degrees by which the camera looks down, its
+    distance, and the vertical field of view of the picture as a square."""
 
     pixels: np.ndarray
     prompt: str
@@ -58,13 +60,17 @@ class Case:
     meshes: list[Mesh]
     others: list[Mesh]
     elevation: float
+    distance: float = 3.0
+    fov: float = 40.0
 
     def boxes(self) -> list[np.ndarray]:
-        """Where every thing would be seen if it stood alone: x0, y0, x1, y1 in pixels."""
+        """Where every thing would be seen if it stood alone: x0, y0, x1, y1 in pixels of the
+        picture as a square."""
         from threestudio_like.meshes.transform import Transform
         from threestudio_like.representations import Body, PlacedScene
 
-        camera = reference_camera(3.0, 40.0, self.elevation, SIZE, SIZE)
+        edge = max(self.pixels.shape[:2])
+        camera = reference_camera(self.distance, self.fov, self.elevation, edge, edge)
         names = [str(k) for k in range(len(self.meshes))]
         bodies = [Body({"m": m}) for m in self.meshes]
         still = [Transform() for _ in bodies]
@@ -92,7 +98,7 @@ def second(index: int) -> Case:
     angles = np.zeros(1), np.deg2rad([elevation])
     drawn = render(scene.whole(), *angles, SIZE, Light.draw(rng), scene.floor, 2, 3, index).image[0]
     names = [_known(thing.name) for thing in scene.things]
-    text, order = _read(_known(scene.caption), names, read_scene)
+    text, order = read_in_order(_known(scene.caption), names, read_scene)
     things = [scene.things[k] for k in order]
     others = [mesh_of(make(t.category, t.colour, "plain", rng)) for t in things]
     meshes = [mesh_of(t) for t in things]
@@ -121,7 +127,7 @@ def own(index: int) -> Case:
     alpha = views.mask[0, ..., None]
     drawn = np.concatenate([views.image[0] / np.maximum(alpha, 1e-3), alpha], -1)
     names = [scene.words.describe(o.phrases[0]) for o in scene.objects]
-    text, order = _read(scene.caption, names, partial(read_scene, vocabulary=scene.words))
+    text, order = read_in_order(scene.caption, names, partial(read_scene, vocabulary=scene.words))
     placed = [
         replace(mesh, vertices=t.apply(mesh.vertices).astype(np.float32), normals=None)
         for mesh, t in zip(map(coloured_mesh, scene.objects), scene.placements)
@@ -142,7 +148,7 @@ def own(index: int) -> Case:
 WORLDS: dict[str, Callable[[int], Case]] = {"second": second, "own": own}
 
 
-def _read(
+def read_in_order(
     caption: str, names: Sequence[str], reader: Callable[[str], SceneText]
 ) -> tuple[SceneText, list[int]]:
     """What a caption says, and which of the things its phrases are about."""
@@ -190,21 +196,21 @@ def measured(case: Case, folder: Path) -> Line:
         relation_holds(r.kind, made[r.subject].vertices, made[r.object].vertices)
         for r in case.text.relations
     ]
-    shapes = [_overlap(m, t) for m, t in zip(made, case.meshes)]
-    floors = [_overlap(o, t)[1] for o, t in zip(case.others, case.meshes)]
+    shapes = [overlap(m, t) for m, t in zip(made, case.meshes)]
+    floors = [overlap(o, t)[1] for o, t in zip(case.others, case.meshes)]
     return {
         "found": [float(_box_iou(a, b) > FOUND) for a, b in zip(boxes, case.boxes())],
         "relation": [float(h) for h in held],
-        "order": _ordered(made, case),
+        "order": ordered(made, case),
         "straight": [s[0] for s in shapes],
         "turned": [s[1] for s in shapes],
         "floor": floors,
-        "whole": _overlap(join(made), join(case.meshes))[0],
+        "whole": overlap(join(made), join(case.meshes))[0],
         "elevation": abs(figures["camera: elevation, degrees"] - case.elevation),
     }
 
 
-def _overlap(mesh: Mesh, truth: Mesh) -> tuple[float, float]:
+def overlap(mesh: Mesh, truth: Mesh) -> tuple[float, float]:
     """Volume IoU of two things, each in the unit sphere: as they stand, and at the best turn."""
     from by_default import upright
     from second_world.measure import best_turn
@@ -219,7 +225,7 @@ def _box_iou(one: np.ndarray, two: np.ndarray) -> float:
     return shared / (float(np.prod(one[2:] - one[:2]) + np.prod(two[2:] - two[:2])) - shared)
 
 
-def _ordered(made: list[Mesh], case: Case) -> list[float]:
+def ordered(made: list[Mesh], case: Case) -> list[float]:
     """Of every two things, whether the nearer one is the nearer one."""
     slope = math.radians(case.elevation)
     back = np.array([0, math.sin(slope), math.cos(slope)])
@@ -231,31 +237,33 @@ def _ordered(made: list[Mesh], case: Case) -> list[float]:
     return [float((near[0][i] > near[0][j]) == (near[1][i] > near[1][j])) for i, j in pairs]
 
 
-def known() -> dict[tuple[str, int], Line]:
+def known(name: str = "whole_scenes") -> dict[tuple[str, int], Line]:
     """The scenes that are there."""
-    path = runs("whole_scenes") / "lines.jsonl"
-    lines = [json.loads(x) for x in path.read_text().splitlines()] if path.is_file() else []
-    return {(x["world"], x["index"]): x for x in lines}
+    return {(x["world"], x["index"]): x for x in kept(f"{name}/lines.jsonl")}
+
+
+def made_of(case: Case, world: str, index: int, name: str = "whole_scenes") -> None:
+    """Compose a scene, and keep what came of it."""
+    out = runs(name) / world / f"{index:03d}"
+    line: Line = {"world": world, "index": index, "prompt": case.prompt}
+    line["things"], line["relations"] = len(case.meshes), len(case.text.relations)
+    line["commit"] = commit()
+    line |= composed(case, out)
+    if line["code"] == 0:
+        line |= measured(case, out)
+    with open(runs(name) / "lines.jsonl", "a") as file:
+        file.write(json.dumps(line) + "\n")
+    print(world, index, line["prompt"], "|", line["said"][:160], flush=True)
 
 
 def work(counts: dict[str, int], share: tuple[int, int]) -> None:
     """Make what is not there yet, the worlds in turns."""
-    folder, there = runs("whole_scenes"), known()
+    there = known()
     jobs = [(n, world) for n in range(max(counts.values())) for world in counts]
     for number, (index, world) in enumerate(jobs):
         skipped = number % share[1] != share[0] - 1 or index >= counts[world]
-        if skipped or (world, index) in there:
-            continue
-        case = WORLDS[world](index)
-        out = folder / world / f"{index:03d}"
-        line: Line = {"world": world, "index": index, "prompt": case.prompt}
-        line["things"], line["relations"] = len(case.meshes), len(case.text.relations)
-        line |= composed(case, out)
-        if line["code"] == 0:
-            line |= measured(case, out)
-        with open(folder / "lines.jsonl", "a") as file:
-            file.write(json.dumps(line) + "\n")
-        print(world, index, line["prompt"], "|", line["said"][:160], flush=True)
+        if not skipped and (world, index) not in there:
+            made_of(WORLDS[world](index), world, index)
 
 
 MEASURES = {
@@ -274,59 +282,79 @@ def shares(line: Line, measure: str) -> float:
     return float(np.mean(line[measure]))
 
 
+HEADER = ["scenes of", "n", "made", *MEASURES.values(), "floor of the last"]
+HEADER += ["the whole, volume IoU", "elevation, degrees off", "CPU seconds, median"]
+
+
+def summary(name: str, lines: list[Line]) -> list[Any]:
+    """A row of `HEADER` of some scenes."""
+    made = [x for x in lines if x["code"] == 0]
+    row: list[Any] = [name, len(lines), f"{len(made)} of {len(lines)}"]
+    for measure in MEASURES:
+        values = [shares(x, measure) for x in lines]
+        low, high = interval(values)
+        row.append(f"{np.mean(values):.3f} ({low:.3f} to {high:.3f})")
+    blank = [math.nan]
+    row.append(float(np.mean([np.mean(x["floor"]) for x in made] or blank)))
+    row.append(float(np.mean([x.get("whole", 0.0) for x in lines])))
+    row.append(float(np.mean([x["elevation"] for x in made] or blank)))
+    row.append(float(np.median([x["CPU seconds"] for x in made] or blank)))
+    return row
+
+
+def commits(lines: list[Line]) -> str:
+    """By which commits the scenes were made, where it is not one."""
+    by = Counter(x["commit"] for x in lines)
+    told = "; ".join(f"{count} by {name}" for name, count in by.items())
+    return f"Scenes were made by more than one commit: {told}.\n\n" if len(by) > 1 else ""
+
+
+def refusals(lines: list[Line]) -> str:
+    """The scenes that were refused, and with which words."""
+    told = [[x["world"], x["prompt"], x["said"]] for x in lines if x["code"] != 0]
+    if not told:
+        return ""
+    return f"**Refused**, and with which words:\n\n{table(['of', 'prompt', 'said'], told)}\n\n"
+
+
+def sheet(lines: list[Line], name: str) -> str:
+    """Pictures beside what was made of them, as docs/pictures/<name>.jpg."""
+    tiles = []
+    for line in lines:
+        folder = runs(name.replace("-", "_")) / line["world"] / f"{line['index']:03d}"
+        preview = Image.open(folder / "preview.png").convert("RGB")
+        edge = preview.height // 2
+        views = [preview.crop((k * edge, 0, (k + 1) * edge, edge)) for k in (0, 2)]
+        given = Image.open(folder.with_suffix(".png")).convert("RGB")
+        square = Image.new("RGB", (max(given.size),) * 2, "white")
+        square.paste(given, tuple((square.width - v) // 2 for v in given.size))
+        tiles.append(
+            np.concatenate([np.asarray(p.resize((112, 112))) for p in (square, *views)], 1)
+        )
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % 3)
+    rows = [np.concatenate(tiles[k : k + 3], 1) for k in range(0, len(tiles), 3)]
+    path = ROOT / "docs" / "pictures" / f"{name}.jpg"
+    Image.fromarray(np.concatenate(rows, 0)).save(path, quality=85)
+    return (
+        f"![pictures and scenes](../pictures/{name}.jpg)\n\nIn threes: the picture, the scene from "
+        "the picture's side, and from its right."
+    )
+
+
 def page(counts: dict[str, int]) -> None:
     """Publish what is there."""
     lines = [x for x in known().values() if x["index"] < counts[x["world"]]]
-    rows = []
-    for world in counts:
-        own_lines = [x for x in lines if x["world"] == world]
-        made = [x for x in own_lines if x["code"] == 0]
-        row = [NAMES[world], len(own_lines), f"{len(made)} of {len(own_lines)}"]
-        for measure in MEASURES:
-            values = [shares(x, measure) for x in own_lines]
-            low, high = interval(values)
-            row.append(f"{np.mean(values):.3f} ({low:.3f} to {high:.3f})")
-        row.append(float(np.mean([np.mean(x["floor"]) for x in made])))
-        row.append(float(np.mean([x.get("whole", 0.0) for x in own_lines])))
-        row.append(float(np.mean([x["elevation"] for x in made])))
-        row.append(float(np.median([x["CPU seconds"] for x in made])))
-        rows.append(row)
-    header = ["scenes of", "n", "made", *MEASURES.values(), "floor of the last"]
-    header += ["the whole, volume IoU", "elevation, degrees off", "CPU seconds, median"]
-    text = table(header, rows) + "\n\n"
-    refused = [x for x in lines if x["code"] != 0]
-    if refused:
-        told = [[NAMES[x["world"]], x["prompt"], x["said"]] for x in refused]
-        text += "**Refused**, and with which words:\n\n" + table(["of", "prompt", "said"], told)
-        text += "\n\n"
-    text += sheet([x for x in lines if x["code"] == 0][:24])
+    by = {world: [x for x in lines if x["world"] == world] for world in counts}
+    text = table(HEADER, [summary(NAMES[world], some) for world, some in by.items()]) + "\n\n"
+    text += commits(lines) + refusals(lines)
+    text += sheet([x for x in lines if x["code"] == 0][:24], "whole-scenes")
     publish(
         "whole_scenes",
         "A picture and a prompt, nothing else",
         f"python benchmarks/whole_scenes.py --second {counts['second']} --own {counts['own']}",
         text,
         samples=[{k: v for k, v in x.items() if k != "said"} for x in lines],
-        frame={"n": " and ".join(f"{r[1]} scenes of {r[0]}" for r in rows)},
-    )
-
-
-def sheet(lines: list[Line]) -> str:
-    """Pictures beside what was made of them."""
-    tiles = []
-    for line in lines:
-        folder = runs("whole_scenes") / line["world"] / f"{line['index']:03d}"
-        preview = Image.open(folder / "preview.png").convert("RGB")
-        edge = preview.height // 2
-        views = [preview.crop((k * edge, 0, (k + 1) * edge, edge)) for k in (0, 2)]
-        pictures = [Image.open(folder.with_suffix(".png")).convert("RGB"), *views]
-        tiles.append(np.concatenate([np.asarray(p.resize((112, 112))) for p in pictures], 1))
-    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % 3)
-    rows = [np.concatenate(tiles[k : k + 3], 1) for k in range(0, len(tiles), 3)]
-    path = ROOT / "docs" / "pictures" / "whole-scenes.jpg"
-    Image.fromarray(np.concatenate(rows, 0)).save(path, quality=85)
-    return (
-        "![pictures and scenes](../pictures/whole-scenes.jpg)\n\nIn threes: the picture, the scene "
-        "from the picture's side, and from its right."
+        frame={"n": " and ".join(f"{len(some)} scenes of {NAMES[w]}" for w, some in by.items())},
     )
 
 

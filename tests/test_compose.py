@@ -34,7 +34,6 @@ from threestudio_like.systems.scene.amodal_completion import (
     task_of,
 )
 from threestudio_like.systems.scene.comboverse import Comboverse
-from threestudio_like.systems.scene.instances import Part, adopt, apart, mask_box
 from threestudio_like.systems.scene.layout import (
     LayoutConfig,
     Seen,
@@ -46,6 +45,7 @@ from threestudio_like.systems.scene.layout import (
     reference_camera,
 )
 from threestudio_like.systems.scene.objects import node_names
+from threestudio_like.systems.scene.parts import Part, adopt, apart, mask_box
 from threestudio_like.systems.scene.picture import Canvas
 from threestudio_like.systems.scene.placement import (
     PlacementConfig,
@@ -331,6 +331,7 @@ def test_the_papers_numbers(toybox_prior):
     assert paper.spatial.factor == 25
     assert paper.along == "axis"
     assert paper.layout.size == "box"
+    assert not Comboverse.paper().upright
     view, bodies, at, _, reference = two_objects(64)
     scene = PlacedScene(bodies, ["a", "b"], at, view.camera_to_world[0], "axis")
     stage = placement_stage(
@@ -551,13 +552,15 @@ def files(tmp_path_factory) -> Path:
 PROMPT = "a red box left of a blue ball"
 
 
-def with_own_meshes(files: Path, cube_file: Path, ball_file: Path, out: Path, steps: int) -> int:
+def with_own_meshes(
+    files: Path, cube_file: Path, ball_file: Path, out: Path, steps: int, more: str = ""
+) -> int:
     """`compose` of the picture with two meshes, by the command line; its exit code."""
     line = (
         f"compose {files / 'scene.png'} PROMPT --masks {files / 'masks'} --objects {cube_file} "
         f"{ball_file} --elevation 15"
     )
-    words = f"{line} --steps {steps} --place.views 1 --out {out} --quiet".split()
+    words = f"{line} --steps {steps} --place.views 1 --out {out} --quiet {more}".split()
     return main([PROMPT if w == "PROMPT" else w for w in words])
 
 
@@ -583,6 +586,17 @@ def test_compose_with_own_meshes_from_the_command_line(files, tmp_path, capsys):
     assert figures[f"said: {PROMPT}"] == "holds"
     assert {"penetration depth", "floating distance"} <= set(figures)
     assert {p: p.read_bytes() for p in files.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_objects_of_a_picture_turn_about_the_vertical_alone(free, files, tmp_path):
+    """A wrong shape leans to look more like the picture, if it may."""
+    said = f"--place.stand false --no-turntable --upright {str(not free).lower()}"
+    meshes = files / "ball.glb", files / "cube.glb"
+    assert with_own_meshes(files, *meshes, tmp_path / "run", 3, said) == 0
+    nodes = Asset.load(tmp_path / "run" / "asset.glb").nodes.values()
+    lean = max(1 - node.transform.linear[1, 1] for node in nodes)
+    assert lean > 1e-6 if free else lean < 1e-9
 
 
 def test_compose_by_text_with_own_meshes(files, tmp_path):

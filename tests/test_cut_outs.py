@@ -35,7 +35,7 @@ from threestudio_like.systems.cut_out.cut import Marks, cut_out
 from threestudio_like.systems.cut_out.marks import check_boxes, read_mask, read_masks
 from threestudio_like.systems.image_to_3d.fit import Fit, with_word
 from threestudio_like.systems.image_to_3d.photo import photo_of
-from threestudio_like.systems.scene.instances import Part, mask_box
+from threestudio_like.systems.scene.parts import Part, mask_box
 from threestudio_like.systems.scene.prompt import read_scene
 from threestudio_like.systems.scene.segmentation import (
     DecomposeConfig,

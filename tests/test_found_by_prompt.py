@@ -4,12 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from threestudio_like.systems.scene.instances import (
-    coloured,
-    contradicted,
-    named_parts,
-    told_parts,
-)
+from threestudio_like.systems.scene.instances import coloured, contradicted, named_parts, told_parts
+from threestudio_like.systems.scene.parts import Part, in_reach, mask_box
 from threestudio_like.systems.scene.prompt import read_scene
 from threestudio_like.systems.scene.segmentation import border_mask
 from threestudio_like.toybox.vocabulary import COLOURS
@@ -174,3 +170,26 @@ def test_what_is_seen_through_a_thing_is_no_candidate():
     picture[vase] = (0.75, 0.74, 0.72)
     assert any((f & vase).sum() > 0.9 * (f | vase).sum() for f in coloured(picture, table, phrases))
     assert coloured(picture, table, ["a vase", "a table"]) == []
+
+
+def part(*pieces):
+    mask = np.any([rectangle(*p) for p in pieces], 0).astype(np.float32)
+    return Part("a thing", mask, mask_box(mask))
+
+
+def test_what_hangs_together_through_nothing_that_stands_out_is_no_part():
+    """A frame on the wall is no part of a bottle below it."""
+    bottle, frame = (40, 50, 60, 110), (30, 10, 50, 30)
+    foreground = rectangle(*bottle) | rectangle(*frame)
+    found = in_reach([part(bottle, frame)], foreground)[0]
+    assert np.array_equal(found.mask > 0.5, rectangle(*bottle))
+
+
+def test_what_another_thing_or_a_stripe_cuts_in_two_is_whole():
+    """Where the other one, or what stands out, lies between."""
+    upper, between, lower = (40, 20, 60, 50), (30, 50, 70, 80), (40, 80, 60, 110)
+    behind, front = part(upper, lower), part(between)
+    found = in_reach([behind, front], np.zeros((SIZE, SIZE), bool))
+    assert np.array_equal(found[0].mask > 0.5, rectangle(*upper) | rectangle(*lower))
+    striped = in_reach([part(upper, lower)], rectangle(40, 20, 60, 110))[0]
+    assert np.array_equal(striped.mask > 0.5, rectangle(*upper) | rectangle(*lower))

@@ -385,6 +385,15 @@ def test_depth_order_is_kept_and_made():
     assert float(scene.depth[0]) < float(scene.depth[1])
 
 
+@pytest.mark.parametrize("kind", ["on", "under"])
+def test_what_is_stacked_has_no_order_in_depth(kind):
+    """A mug hides the barrel that it stands on, and is not nearer for that; what stands in front
+    is."""
+    scene = scene_of(cube(), cube(), cube(), at=[Transform(1.0)] * 3)
+    bonds = [Bond(0, kind, 1), Bond(2, "in front of", 1)]
+    assert terms(scene, bonds, [(0, 1), (2, 0)], order=1.0).order == [(2, 0), (2, 1)]
+
+
 def test_terms_that_are_kept_are_zero():
     at = [Transform(1.0, translation=np.array([0, 0.5, 0])), Transform(1.0)]
     scene = scene_of(cube(), cube(), at=at, along="axis")
@@ -434,6 +443,23 @@ def test_feet_on_one_floor_tell_depths():
     assert placement_errors(wrong, truth, 2.0, eye)["depth"] > 0.1
     assert placement_errors(found, truth, 2.0, eye)["depth"] < 0.04
     assert placement_errors(found[:2], truth[:2], 2.0, eye)["depth"] < 0.01
+
+
+def test_what_is_on_a_thing_begins_above_its_middle():
+    """Also where only one thing stands on the floor, and in a pile; the picture stays as it is."""
+    camera = reference_camera(3.0, 40.0, 20.0, 128, 128)
+    eye = camera.camera_to_world[0, :3, 3].double().numpy()
+    bodies = [Body({"m": ball(0.15)}), Body({"m": ball(0.2)}), Body({"m": cube()})]
+    truth = [
+        Transform(1.0, translation=np.array([0.1, height, -0.2])) for height in (0.85, 0.5, -0.2)
+    ]
+    wrong = [nearer(truth[0], eye, 0.8), nearer(truth[1], eye, 1.3), truth[2]]
+    found = on_the_ground(bodies, wrong, camera, {0: 1, 1: 2})
+    for one, true in zip(found, truth, strict=True):
+        assert np.allclose(one.translation, true.translation, atol=1e-6)
+        assert one.scale == pytest.approx(true.scale)
+    # Things that are said to be on each other stay where they are.
+    assert on_the_ground(bodies, wrong, camera, {0: 1, 1: 0}) == wrong
 
 
 def test_volumes_of_two_balls():

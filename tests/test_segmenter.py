@@ -22,7 +22,8 @@ from threestudio_like.priors.segmentation.automatic import (
 from threestudio_like.priors.segmentation.colour_cells import ColourCells
 from threestudio_like.priors.segmentation.prompts import Masks, Prompts, PromptSegmenter
 from threestudio_like.priors.segmentation.segment_anything import TransformersSam, load_segmenter
-from threestudio_like.systems.scene.instances import Part, fill_holes, mask_box, named_parts
+from threestudio_like.systems.scene.instances import named_parts
+from threestudio_like.systems.scene.parts import Part, fill_holes, mask_box
 from threestudio_like.systems.scene.prompt import read_scene
 from threestudio_like.systems.scene.segmentation import DecomposeConfig, by_itself
 from threestudio_like.training.segmenter import (

@@ -132,9 +132,11 @@ class PhysicalTerms:
         upright: bool = True,
     ) -> None:
         self.scene, self.bonds, self.config, self.upright = scene, list(bonds), config, upright
+        # What stands on another thing, or under it, hides it or is hidden without being nearer.
+        stacked = {frozenset((b.one, b.two)) for b in bonds if b.kind in ("on", "under")}
         self.order = sorted(
             {
-                *order,
+                *(pair for pair in order if frozenset(pair) not in stacked),
                 *((b.one, b.two) for b in bonds if b.kind == "in front of"),
                 *((b.two, b.one) for b in bonds if b.kind == "behind"),
             }

@@ -23,8 +23,8 @@ from ...systems.image_to_3d.known import Known
 from ...systems.image_to_3d.photo import photo_of
 from ...systems.registry import SYSTEMS
 from ...systems.scene.amodal_completion import Completed
-from ...systems.scene.instances import Part
 from ...systems.scene.objects import SceneObject, object_of
+from ...systems.scene.parts import Part
 from ..reconstruct import Reconstruct
 from .picture.choice import method_configuration
 from .picture.given import InputImage

@@ -24,7 +24,6 @@ from ...runs.delivery import RunResult
 from ...runs.session import Run
 from ...systems.scene.amodal_completion import Completed, complete, uncompleted
 from ...systems.scene.comboverse import Comboverse, SceneRequest
-from ...systems.scene.instances import Part
 from ...systems.scene.layout import (
     Seen,
     fitted_camera,
@@ -36,6 +35,7 @@ from ...systems.scene.layout import (
     reference_camera,
 )
 from ...systems.scene.objects import SceneObject, first_layout, node_names
+from ...systems.scene.parts import Part
 from ...systems.scene.picture import Canvas, completed_box, scene_depth
 from ...systems.scene.placement import ReferencePicture, scene_pictures
 from ...systems.scene.prompt import SceneText
@@ -182,6 +182,7 @@ class Composition:
             start,
             camera_to_world=camera.camera_to_world[0],
             along=place.along,
+            upright=self.config.upright,
         )
 
     def from_text(self, given: list[SceneObject]) -> RunResult:

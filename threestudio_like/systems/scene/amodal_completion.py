@@ -15,7 +15,7 @@ from ...engine.schema.bounds import Size, Weight
 from ...priors.framing import Similarity
 from ...priors.inpainter import InpaintConfig, Inpainter
 from ...priors.segmentation.prompts import Prompts, PromptSegmenter
-from .instances import Part
+from .parts import Part
 
 Behind = Literal["auto", "noise", "white", "grey"]
 APART = 0.25

@@ -64,7 +64,7 @@ class Comboverse(System[SceneRequest, PlacedScene]):
     starts: int = 3
     """Of a layout by text alone: first placements that are tried."""
     upright: bool = True
-    """Of a layout by text alone: objects turn about the vertical and nothing else."""
+    """Objects turn about the vertical and nothing else."""
     rate: ScheduleText = "0.03->0.003"
     """Of a layout by text alone: learning rate of all that the picture would hold otherwise."""
     resolution: OptionalSize = 0
@@ -80,7 +80,9 @@ class Comboverse(System[SceneRequest, PlacedScene]):
     def paper() -> Comboverse:
         """The published numbers."""
         return Comboverse(
-            completion=CompletionConfig(when="always", hidden=False), place=PlacementConfig.paper()
+            completion=CompletionConfig(when="always", hidden=False),
+            place=PlacementConfig.paper(),
+            upright=False,
         )
 
     def with_steps(self, steps: int) -> Comboverse:

@@ -177,8 +177,8 @@ def on_the_ground(
 
     Moving an object along its line of sight by a factor k moves its lowest point to eye + k (y -
     eye), so each factor follows from the floor's height; that height itself is the scene's scale,
-    which no picture tells: it is chosen so that the median factor is one. An object that is on
-    another takes that one's distance.
+    which no picture tells: it is chosen so that the median factor is one. The middle of an object
+    that is on another lies above that one's middle, as far as the line of sight allows.
 
     Args:
         supported: object -> what it is on. sure: objects whose lowest point is seen; all by
@@ -193,16 +193,21 @@ def on_the_ground(
         for n, d in drops.items()
         if d < -0.15 * float(np.linalg.norm(start[n].translation - eye))
     }
-    if len(drops) < 2:
-        return start
-    floor = float(np.median(list(drops.values())))
     out = list(start)
-    for n, drop in drops.items():
-        out[n] = nearer(start[n], eye, min(max(floor / drop, 0.6), 1.6))
-    for n, below in supported.items():
-        if below in drops:
-            own, other = (float(np.linalg.norm(out[k].translation - eye)) for k in (n, below))
-            out[n] = nearer(out[n], eye, other / max(own, 1e-6))
+    if len(drops) > 1:
+        floor = float(np.median(list(drops.values())))
+        for n, drop in drops.items():
+            out[n] = nearer(start[n], eye, min(max(floor / drop, 0.6), 1.6))
+    middles = [(b.vertices.min(0) + b.vertices.max(0)) / 2 for b in bodies]
+    # What bears comes before what it bears; of a circle nothing moves.
+    waiting = dict(supported)
+    while ready := [n for n, below in waiting.items() if below not in waiting]:
+        for n in ready:
+            below = waiting.pop(n)
+            own, other = (out[k].apply(middles[k][None])[0] - eye for k in (n, below))
+            flat = np.array([other[0], 0.0, other[2]])
+            if own @ flat > 0:
+                out[n] = nearer(out[n], eye, float(flat @ flat / (own @ flat)))
     return out
 
 

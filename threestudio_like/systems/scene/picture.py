@@ -16,7 +16,7 @@ from ...priors.segmentation.segment_anything import load_segmenter
 from ..cut_out.cut import own_alpha, seen_colours, solid_alpha
 from ..image_to_3d.backs import frame_depth
 from .amodal_completion import Completed, cut_square
-from .instances import Part, mask_box
+from .parts import Part, mask_box
 from .prompt import SceneText
 from .segmentation import (
     DecomposeConfig,

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...reports import Comparison
 from .amodal_completion import Completed
-from .instances import Part
+from .parts import Part
 
 
 def colour_of(number: int) -> np.ndarray:

@@ -21,7 +21,8 @@ from ...priors.segmentation.prompts import Prompts, PromptSegmenter
 from ...priors.segmentation.segment_anything import load_segmenter
 from ...priors.segmentation.segmenter import BorderSegmenter
 from ..cut_out.marks import FEWEST, check_boxes
-from .instances import Part, adopt, apart, copies, fill_holes, mask_box, told_parts
+from .instances import told_parts
+from .parts import Part, adopt, apart, copies, fill_holes, in_reach, mask_box
 from .prompt import SceneText
 
 INSIDE = 0.6
@@ -240,7 +241,8 @@ def by_itself(
             "the picture",
             "Crop it, or name fewer in the prompt",
         )
-    for part in fill_holes(adopt(apart(parts), solid), solid, picture):
+    own = in_reach(apart(parts), solid)
+    for part in fill_holes(adopt(own, solid), solid, picture):
         part.box = part.visible
     return parts, notes
 
