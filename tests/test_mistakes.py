@@ -40,6 +40,10 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "a second picture for a prompt": (("compose", "{png}", "b.png"), 'of a file, "b.png"'),
     "prompts for a prompt": (("generate", "{text}"), "batch --prompts"),
     "a second mesh of view": (("view", "{mug}", "b.glb"), 'shows one file, and "b.glb"'),
+    "a segmenter for a mesh": (
+        ("view", "{mug}", "--segmenter", "toybox"),
+        "--segmenter: finds what is clicked in a picture",
+    ),
     "a second picture of view": (("view", "{png}", "{png}"), "shows one file"),
     "a folder behind a mesh": (("view", "{mug}", "{full}"), "shows one file"),
     "words behind a photo": (("reconstruct", "{png}", "a red chair"), "with --prompt"),

@@ -30,6 +30,7 @@ from ...reports.viewer import (
     file_viewer,
 )
 from ...runs.prompts import names_file
+from ...runs.written import asked
 from ..view import View
 
 MOST_RUNS = 36
@@ -263,7 +264,13 @@ def _runs_in(path: Path) -> list[Path]:
 
 
 def show(options: View) -> str:
-    """Carry out `view`. Raises as `view`."""
+    """Carry out `view`. Raises as `view`, and ConfigError where --segmenter has nothing to do."""
+    if "segmenter" in asked(options) and options.path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(
+            "finds what is clicked in a picture, and this is none",
+            "--segmenter",
+            "Leave it out, or view a picture",
+        )
     chosen = ViewOptions(
         options.port,
         options.host,
