@@ -533,10 +533,10 @@ def test_forward_process_has_its_moments():
         assert float(noisy.std()) == pytest.approx((1 - abar) ** 0.5, abs=0.02)
 
 
-@pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 1000), ("ddim", 25)])
+@pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 1000), ("ddim", 25), ("dpm", 12)])
 def test_sampling_regenerates_both_of_two_shapes(sampler, steps):
     """The exact denoiser of a set of two shapes in place of the network: either shape comes out
-    whole, by either sampler."""
+    whole, by every sampler."""
     model = tiny_diffusion(signed=True)
     shapes = torch.zeros(2, 8, 8, 8)
     shapes[0, :4], shapes[1, :, 5:] = 1, 1
@@ -563,6 +563,30 @@ def test_sampling_regenerates_both_of_two_shapes(sampler, steps):
     overlap = np.array([[voxel_iou(o.numpy(), s.numpy() > 0.5) for s in shapes] for o in out])
     assert overlap.max(1).min() > 0.95
     assert set(overlap.argmax(1)) == {0, 1}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 12, 40])
+def test_the_multistep_solver_is_that_of_diffusers(steps):
+    """The same network at the same times from the same noise: the same shapes."""
+    from diffusers import DPMSolverMultistepScheduler
+
+    model = tiny_diffusion(signed=True)
+    config = VoxelSampling(steps=steps, guidance=0.0, clamp=False)
+    times = model.times(config)
+    assert times[0] == 999
+    assert times == sorted(set(times), reverse=True)
+    assert steps == 1 or times[-1] == 0
+    ours = model.sample(None, 3, config, RandomStream(0, "x", 0))
+    other = DPMSolverMultistepScheduler(
+        beta_schedule="linear", beta_start=1e-4, beta_end=0.02, final_sigmas_type="zero"
+    )
+    other.set_timesteps(timesteps=times)
+    x = RandomStream(0, "x", 0).normal("voxels", (3, 1, 8, 8, 8))
+    with torch.no_grad():
+        for t in other.timesteps:
+            epsilon = model.predict_epsilon(x, t.expand(3), None, w=0.0)
+            x = other.step(epsilon, t, x).prev_sample
+    assert torch.allclose(ours, model.decode(x), atol=2e-4)
 
 
 def test_voxel_diffusion_learns_two_shapes():
