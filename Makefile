@@ -66,6 +66,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/concept.py
 	$(BIN)/python benchmarks/cisp.py
 	$(BIN)/python benchmarks/cisp_ablations.py
+	$(BIN)/python benchmarks/voxel_samplers.py
 	$(BIN)/python benchmarks/g3dr.py
 	$(BIN)/python benchmarks/g3dr_scaling.py
 	$(BIN)/python benchmarks/reconstruct.py --methods cisp g3dr optimise
