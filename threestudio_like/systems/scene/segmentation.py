@@ -3,6 +3,7 @@ it, what hides what (METHODS 4.2)."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -253,7 +254,8 @@ def check_found(parts: list[Part], least: float) -> None:
     missing = [p for p in parts if p.phrase and p.likeness < least]
     if missing:
         names = " and ".join(f'"{p.phrase}"' for p in missing)
-        best = max(p.likeness for p in missing)
+        # Rounded down: 0.297 is no 0.3.
+        best = math.floor(100 * max(p.likeness for p in missing)) / 100
         raise InputError(
             f"{names} cannot be found in it (likeness {best:.2f}, at least {least:g} is wanted)",
             "the picture",
