@@ -23,7 +23,13 @@ from threestudio_like.metrics.layout import (
 from threestudio_like.renderers import Cameras, SceneRenderer
 from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import Body, PlacedScene, rotation_of
-from threestudio_like.systems.scene.layout import nearer, on_the_ground, own_masks, reference_camera
+from threestudio_like.systems.scene.layout import (
+    nearer,
+    on_the_ground,
+    own_masks,
+    reference_camera,
+    scene_elevation,
+)
 from threestudio_like.toybox.coloured import coloured_mesh
 from threestudio_like.toybox.render import FOV_Y, render, view_projection
 from threestudio_like.toybox.scenes import build_layout, draw_layout
@@ -460,6 +466,15 @@ def test_what_is_on_a_thing_begins_above_its_middle():
         assert one.scale == pytest.approx(true.scale)
     # Things that are said to be on each other stay where they are.
     assert on_the_ground(bodies, wrong, camera, {0: 1, 1: 0}) == wrong
+
+
+def test_what_single_things_tell_of_the_camera_is_held_against_what_the_prior_has_seen():
+    """One that is far off moves the camera a little; many that agree say where it is."""
+    known = (-10.0, 45.0)
+    assert scene_elevation([17.5], known) == pytest.approx(17.5)
+    assert scene_elevation([-60.0], known) == pytest.approx((-10 + 2 * 17.5) / 3)
+    assert scene_elevation([5.0, 30.0], known) == pytest.approx(17.5)
+    assert scene_elevation([40.0] * 10, known) == pytest.approx(36.25)
 
 
 def test_volumes_of_two_balls():

@@ -33,6 +33,7 @@ from ...systems.scene.layout import (
     on_the_ground,
     own_masks,
     reference_camera,
+    scene_elevation,
 )
 from ...systems.scene.objects import SceneObject, first_layout, node_names
 from ...systems.scene.parts import Part
@@ -299,17 +300,13 @@ class Composition:
             for o, s in zip(objects, seen)
             if o.elevation is not None
         ]
-        if told and known is not None:
-            # Silhouettes of single objects tell it badly: what the prior's pictures have has a
-            # voice too.
-            told.append(sum(known.elevation) / 2)
-        elevations = (
-            (options.elevation,)
-            if options.elevation is not None
-            else (float(np.median(told)),)
-            if told
-            else (0.0, 10.0, 20.0, 30.0, 40.0)
-        )
+        elevations: tuple[float, ...] = (0.0, 10.0, 20.0, 30.0, 40.0)
+        if options.elevation is not None:
+            elevations = (options.elevation,)
+        elif told:
+            elevations = (
+                float(np.median(told)) if known is None else scene_elevation(told, known.elevation),
+            )
         fovs = (
             (options.fov,)
             if options.fov

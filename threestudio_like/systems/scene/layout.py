@@ -32,6 +32,11 @@ class Seen:
     yaw: float = 0.0
 
 
+MIDDLE = 2
+"""Objects by which the middle of a prior's elevations counts: silhouettes of single things of
+scenes are off by 21 degrees (RMS of 118), the prior's pictures lie within 16 of their middle."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LayoutConfig:
     """How objects are placed before anything is optimised."""
@@ -209,6 +214,14 @@ def on_the_ground(
             if own @ flat > 0:
                 out[n] = nearer(out[n], eye, float(flat @ flat / (own @ flat)))
     return out
+
+
+def scene_elevation(told: list[float], known: tuple[float, float]) -> float:
+    """Degrees by which a picture looks down on a scene, of what each of its objects tells alone
+    (at least one), and of the lowest and highest elevation that the prior's pictures have."""
+    low, high = known
+    own = [min(max(value, low), high) for value in told]
+    return (sum(own) + MIDDLE * (low + high) / 2) / (len(own) + MIDDLE)
 
 
 @torch.no_grad()
