@@ -3,15 +3,15 @@
 The scenes are those that `compose` made of a picture and a prompt alone (whole_scenes.py, whose
 runs have to be there): of each world the first ones that it did not refuse. Three rows are of the
 same runs: where the objects stood after the first step, where the last one left them, and where
-they stand in the file. Two more are placed anew with the same objects, as files, under the camera
-that the run had found: without the physical terms and without the last step, and without
+they stand in the file. With --anew two more are placed again with the same objects, as files, under
+the camera that the run had found: without the physical terms and without the last step, and without
 distillation.
 
 Gravity is MuJoCo's, two seconds, as in standing.py; pieces by CoACD where it is installed.
 
 Resumable: outputs/benchmark/scene_steps.jsonl.
 
-Run: python benchmarks/scene_steps.py [--count 15] [--share 1/2]   (two processes, one half each)
+Run: python benchmarks/scene_steps.py [--count 15] [--anew] [--share 1/2]   (two processes)
 """
 
 from __future__ import annotations
@@ -133,13 +133,18 @@ def figures_of(placed: Placed, pieces: dict[str, Pieces], case: Case, stood: boo
     }
 
 
-def work(count: int, share: tuple[int, int]) -> None:
+def rows_of(anew: bool) -> list[str]:
+    """The rows of a page."""
+    return [row for row in ROWS if anew or row not in ANEW]
+
+
+def work(count: int, share: tuple[int, int], anew: bool) -> None:
     """Measure what is not measured yet."""
     path = runs("scene_steps.jsonl")
     path.parent.mkdir(parents=True, exist_ok=True)
     there = {(x["world"], x["index"], x["row"]) for x in kept("scene_steps.jsonl")}
     for number, (world, index) in enumerate(scenes(count)):
-        missing = [row for row in ROWS if (world, index, row) not in there]
+        missing = [row for row in rows_of(anew) if (world, index, row) not in there]
         if number % share[1] != share[0] - 1 or not missing:
             continue
         case, folder = WORLDS[world](index), runs("whole_scenes") / world / f"{index:03d}"
@@ -172,10 +177,11 @@ def value(line: Line, measure: str) -> float:
     return float(np.mean(line.get(measure, math.nan)))
 
 
-def page(count: int) -> None:
+def page(count: int, anew: bool) -> None:
     """Publish what is there."""
+    chosen = rows_of(anew)
     lines = {(x["world"], x["index"], x["row"]): x for x in kept("scene_steps.jsonl")}
-    whole = [s for s in scenes(count) if all((*s, row) in lines for row in ROWS)]
+    whole = [s for s in scenes(count) if all((*s, row) in lines for row in chosen)]
     measures = {**MEASURES, "stands": "scenes that stand"}
     text = (
         f"Pieces by {'CoACD' if has_coacd() else 'one convex hull a part'}; a scene stands if no "
@@ -186,8 +192,8 @@ def page(count: int) -> None:
         if not own:
             continue
         rows = []
-        for row, told in ROWS.items():
-            line: list[Any] = [told]
+        for row in chosen:
+            line: list[Any] = [ROWS[row]]
             for measure in measures:
                 values = [value(lines[*s, row], measure) for s in own]
                 low, high = interval(values)
@@ -201,17 +207,17 @@ def page(count: int) -> None:
     rows = []
     for one, two in (("placed", "first"), ("stood", "first"), ("stood", "placed")):
         rows.append(difference(lines, whole, one, two, measures))
-    for other in ANEW:
+    for other in ANEW if anew else ():
         rows.append(difference(lines, whole, "stood", other, measures))
     text += table(["", *measures.values()], rows)
-    samples = [lines[*s, row] for s in whole for row in ROWS]
+    samples = [lines[*s, row] for s in whole for row in chosen]
     publish(
         "scene_steps",
         "What the steps of a placement do",
-        f"python benchmarks/scene_steps.py --count {count}",
+        f"python benchmarks/scene_steps.py --count {count}{' --anew' if anew else ''}",
         text,
         samples=samples,
-        frame={"n": f"{len(whole)} scenes that `compose` made, in five states each"},
+        frame={"n": f"{len(whole)} scenes that `compose` made, in {len(chosen)} states each"},
     )
 
 
@@ -241,14 +247,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", type=int, default=15, help="scenes of each world")
+    parser.add_argument("--anew", action="store_true", help="two more rows, placed again")
     add_share(parser)
     add_world(parser)
     arguments = parser.parse_args()
     one, every = share_of(arguments)
     if not arguments.page:
-        work(arguments.count, (one, every))
+        work(arguments.count, (one, every), arguments.anew)
     if every == 1:
-        page(arguments.count)
+        page(arguments.count, arguments.anew)
 
 
 if __name__ == "__main__":
