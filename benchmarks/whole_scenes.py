@@ -303,10 +303,10 @@ def summary(name: str, lines: list[Line]) -> list[Any]:
 
 
 def commits(lines: list[Line]) -> str:
-    """By which commits the scenes were made, where it is not one."""
+    """By which commits the scenes were made; the page may be drawn by a later one."""
     by = Counter(x["commit"] for x in lines)
     told = "; ".join(f"{count} by {name}" for name, count in by.items())
-    return f"Scenes were made by more than one commit: {told}.\n\n" if len(by) > 1 else ""
+    return f"Scenes made by commit: {told}.\n\n"
 
 
 def refusals(lines: list[Line]) -> str:
