@@ -231,8 +231,8 @@ class VoxelDiffusion(nn.Module, ShapePrior):
 
 
 def half_log_snr(abar: torch.Tensor) -> torch.Tensor:
-    """Half of the logarithm of signal to noise (their powers' ratio), of the shares `abar` that the
-    signal has of the power."""
+    """Half of the logarithm of signal to noise (their powers' ratio), of the shares `abar` (any
+    shape, in (0, 1)) that the signal has of the power."""
     return 0.5 * (abar / (1 - abar)).log()
 
 
@@ -246,8 +246,13 @@ class MultistepSolver:
     def step(
         self, x: torch.Tensor, clean: torch.Tensor, a: torch.Tensor, b: torch.Tensor
     ) -> torch.Tensor:
-        """The noisy voxels at the next time, of those at this one and of the clean ones that are
-        seen in them; a, b: the signal's shares of the power (`alphas_cumprod`) at both."""
+        """The noisy voxels (B, 1, R, R, R) at the next time.
+
+        Args:
+            x: noisy voxels at this time. clean: the clean ones that the network sees in them; both
+                of the result's shape. a, b: the signal's share of the power (`alphas_cumprod`, in
+                (0, 1)) at this time and at the next one.
+        """
         now, then = half_log_snr(a), half_log_snr(b)
         h, ahead = then - now, clean
         if self._before is not None:

@@ -64,7 +64,7 @@ class Comboverse(System[SceneRequest, PlacedScene]):
     starts: int = 3
     """Of a layout by text alone: first placements that are tried."""
     upright: bool = True
-    """Objects turn about the vertical and nothing else."""
+    """Objects turn about the vertical and nothing else, but where their poses are given."""
     rate: ScheduleText = "0.03->0.003"
     """Of a layout by text alone: learning rate of all that the picture would hold otherwise."""
     resolution: OptionalSize = 0

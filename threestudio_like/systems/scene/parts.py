@@ -111,7 +111,7 @@ def adopt(parts: list[Part], foreground: np.ndarray) -> list[Part]:
         if (
             small
             and touch[best] >= HANGS * rim.sum()
-            and touch[best] >= 4 * (sum(touch) - touch[best])
+            and touch[best] >= ALONE * (sum(touch) - touch[best])
         ):
             parts[best].mask = np.where(piece, np.float32(1), parts[best].mask).astype(np.float32)
     return parts
