@@ -10,10 +10,13 @@ Registered before any of it was run: scaling lowers that weight at the end, in t
 pairs of trainings that differ in nothing else (95 %, bootstrap over the pairs), and lowers it more
 where more steps render novel views.
 
+Added when two of the trainings had been seen, and no part of what was registered: a third kind that
+scales only gradients which would add matter (the default here), with the first seed.
+
 Resumable: outputs/benchmark/g3dr_scaling/, and from the rows of the page. A page is made of every
 seed whose twelve trainings are there.
 
-Run: python benchmarks/g3dr_scaling.py [--steps 2500] [--share 1/2]   (two processes, one half each)
+Run: python benchmarks/g3dr_scaling.py [--steps 2500] [--seeds 3] [--added] [--share 1/2]
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -72,15 +75,14 @@ MEASURES = {
 class Cell:
     """One training."""
 
-    scaled: bool
+    kind: Literal["scaled", "plain", "clearing"]
     noise: float
     novel: float
     seed: int
 
     @property
     def name(self) -> str:
-        kind = "scaled" if self.scaled else "plain"
-        return f"{kind}-{self.noise:g}-{self.novel:g}-{self.seed}"
+        return f"{self.kind}-{self.noise:g}-{self.novel:g}-{self.seed}"
 
     def config(self, steps: int) -> G3drTraining:
         """As published, but small."""
@@ -95,21 +97,24 @@ class Cell:
             generator=generator,
             rays=MidpointConfig(coarse=16, fine=16),
             render=24,
-            scale_gradients=self.scaled,
-            clear=False,
+            scale_gradients=self.kind != "plain",
+            clear=self.kind == "clearing",
             novel=self.novel,
             steps=steps,
             batch=2,
         )
 
 
+KINDS: tuple[Literal["scaled", "plain"], ...] = ("scaled", "plain")
 CELLS = [
-    Cell(scaled, noise, novel, seed)
+    Cell(kind, noise, novel, seed)
     for seed in SEEDS
     for noise in NOISES
     for novel in NOVEL
-    for scaled in (True, False)
+    for kind in KINDS
 ]
+ADDED = [Cell("clearing", noise, novel, 0) for noise in NOISES for novel in NOVEL]
+"""See above."""
 
 
 class Few:
@@ -239,16 +244,17 @@ def looks(cell: Cell) -> dict[int, dict[str, Any]]:
 
 def page(steps: int) -> None:
     """Publish the seeds that are there."""
-    by = {cell: looks(cell) for cell in CELLS}
+    by = {cell: looks(cell) for cell in (*CELLS, *ADDED)}
     seeds = [s for s in SEEDS if all(steps in by[c] for c in CELLS if c.seed == s)]
     if not seeds:
         raise SystemExit("no seed has all its trainings yet; there is nothing to publish")
     cells = [cell for cell in CELLS if cell.seed in seeds]
     ends = {cell: by[cell][steps] for cell in cells}
-    pairs = [cell for cell in cells if cell.scaled]
+    added = [cell for cell in ADDED if steps in by[cell]]
+    pairs = [cell for cell in cells if cell.kind == "scaled"]
 
     def plain(cell: Cell) -> Cell:
-        return replace(cell, scaled=False)
+        return replace(cell, kind="plain")
 
     def change(cells: list[Cell], measure: str) -> np.ndarray:
         return np.array([ends[c][measure] - ends[plain(c)][measure] for c in cells])
@@ -273,30 +279,34 @@ def page(steps: int) -> None:
     rows = []
     for noise in NOISES:
         for novel in NOVEL:
-            for scaled in (True, False):
-                own = [ends[Cell(scaled, noise, novel, seed)] for seed in seeds]
-                row: list[Any] = [f"{noise:g}", f"{novel:g}", "scaled" if scaled else "plain"]
+            for kind in (*KINDS, "clearing"):
+                own = [
+                    by[cell][steps]
+                    for cell in (*cells, *added)
+                    if (cell.kind, cell.noise, cell.novel) == (kind, noise, novel)
+                ]
+                if not own:
+                    continue
+                row: list[Any] = [f"{noise:g}", f"{novel:g}", kind, len(own)]
                 for measure in MEASURES:
                     values = [x[measure] for x in own]
                     row.append(f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})")
                 rows.append(row)
-    header = ["error of the given depth", "share of novel views", "gradients", *MEASURES.values()]
+    header = ["error of the given depth", "share of novel views", "gradients", "seeds"]
+    header += MEASURES.values()
     text += "\n\nAt the end, the mean of the seeds and their range:\n\n" + table(header, rows)
     times = sorted(by[cells[0]])
-    rows = [
-        ["scaled" if scaled else "plain", f"{novel:g}"]
-        + [
-            float(np.mean([by[c][t]["fog"] for c in cells if (c.scaled, c.novel) == key]))
-            for t in times
-        ]
-        for novel in NOVEL
-        for scaled in (True, False)
-        for key in ((scaled, novel),)
-    ]
+    rows = []
+    for novel in NOVEL:
+        for kind in (*KINDS, "clearing"):
+            own = [by[c] for c in (*cells, *added) if (c.kind, c.novel) == (kind, novel)]
+            if own:
+                fogs = [float(np.mean([x[t]["fog"] for x in own])) for t in times]
+                rows.append([kind, f"{novel:g}", *fogs])
     text += "\n\nWeight beyond 0.1 over the training, by step:\n\n"
     text += table(["gradients", "share of novel views", *map(str, times)], rows)
     text += sheet()
-    whole = [c for c in CELLS if steps in by[c]]
+    whole = [c for c in (*CELLS, *ADDED) if steps in by[c]]
     samples = [{"cell": c.name, **by[c][t]} for c in whole for t in sorted(by[c])]
     publish(
         "g3dr_scaling",
@@ -311,7 +321,7 @@ def page(steps: int) -> None:
 def sheet() -> str:
     """A picture of how the trainings of seed 0 end; the page's own where they ran elsewhere."""
     path = ROOT / "docs" / "pictures" / "g3dr-scaling.jpg"
-    cells = [Cell(s, n, v, 0) for n in NOISES for v in NOVEL for s in (True, False)]
+    cells = [Cell(kind, n, v, 0) for n in NOISES for v in NOVEL for kind in KINDS]
     ends = [runs("g3dr_scaling", "g3dr") / c.name / "end.png" for c in cells]
     if all(end.is_file() for end in ends):
         strips = [np.asarray(Image.open(end)) for end in ends]
@@ -329,16 +339,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seeds", type=int, default=len(SEEDS))
+    parser.add_argument("--added", action="store_true", help="the third kind alone")
     add_share(parser)
     add_world(parser)
     arguments = parser.parse_args()
     one, every = share_of(arguments)
     if not arguments.page:
-        for number, cell in enumerate(CELLS):
-            if number % every == one - 1:
+        for number, cell in enumerate(CELLS if not arguments.added else ADDED):
+            if number % every == one - 1 and cell.seed < arguments.seeds:
                 train(cell, arguments.steps)
                 last = looks(cell)[arguments.steps]
-                print(cell.name, {k: round(v, 3) for k, v in last.items()}, flush=True)
+                print(cell.name, {k: round(last[k], 3) for k in MEASURES}, flush=True)
     if every == 1:
         page(arguments.steps)
 
