@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from compose import Truth, scenes
-from tables import publish, resampled, table
+from tables import interval, publish, resampled, table
 from worlds import add_world, world_at_hand
 
 from threestudio_like.engine.errors import InputError
@@ -23,6 +23,7 @@ from threestudio_like.priors.segmentation.segment_anything import load_segmenter
 from threestudio_like.priors.segmentation.segmenter import BorderSegmenter
 from threestudio_like.systems.scene.instances import phrase_scores
 from threestudio_like.systems.scene.parts import Part, apart, mask_box
+from threestudio_like.systems.scene.prompt import SceneText
 from threestudio_like.systems.scene.segmentation import (
     DecomposeConfig,
     by_boxes,
@@ -30,6 +31,7 @@ from threestudio_like.systems.scene.segmentation import (
     cells_of,
     stands_out,
 )
+from threestudio_like.toybox.words import Phrase
 
 
 def iou(one: np.ndarray, two: np.ndarray) -> float:
@@ -155,6 +157,63 @@ def row_of(lines: list[dict[str, Any]], name: str) -> list[Any]:
     return [name, f"{mean(every):.3f} ({low:.3f} to {high:.3f})", above, refused, spent]
 
 
+SEEN = 120
+"""Pixels from which a thing is seen."""
+SAID = {
+    "as it is": (),
+    "with another colour": ("colour",),
+    "with another thing": ("category",),
+    "with another thing in another colour": ("colour", "category"),
+}
+
+
+def misnamed(truth: Truth, number: int, changed: tuple[str, ...]) -> SceneText:
+    """What a scene's prompt says when one of its things is said to be what is not in the picture;
+    in words that nothing of it has."""
+    words = truth.scene.words
+    rng = np.random.Generator(np.random.Philox(key=[FRESH, number]))
+    text = truth.text
+    which = int(rng.integers(len(text.objects)))
+    asked = words.parse(text.objects[which])[0]
+    there = [words.parse(o)[0] for o in text.objects]
+    colours = sorted(set(words.colours) - {p.colour for p in there})
+    kinds = sorted(set(words.categories) - {p.category for p in there})
+    drawn = {"colour": str(rng.choice(colours)), "category": str(rng.choice(kinds))}
+    if "category" in changed:
+        asked = Phrase(drawn["category"], asked.colour)
+    if "colour" in changed:
+        asked = replace(asked, colour=drawn["colour"])
+    objects = list(text.objects)
+    objects[which] = words.describe(asked)
+    return replace(text, objects=objects)
+
+
+def answered(truths: dict[int, Truth]) -> tuple[str, list[dict[str, Any]]]:
+    """What is said where one of the named things is not there, as a table, and its lines."""
+    lines = []
+    for number, truth in truths.items():
+        if min(s.mask.sum() for s in truth.seen) < SEEN:
+            continue
+        for said, changed in SAID.items():
+            text = misnamed(truth, number, changed)
+            try:
+                notes = by_itself(truth.picture, text, SNAPPED)[1]
+                answer = "doubted" if any("is doubtful" in n for n in notes) else "taken"
+            except InputError:
+                answer = "refused"
+            lines.append({"prompt": said, "scene": number, "answer": answer})
+    rows = []
+    for said in SAID:
+        mine = [line["answer"] for line in lines if line["prompt"] == said]
+        rows.append([said, len(mine)])
+        for answer in ("refused", "doubted", "taken"):
+            held = [float(one == answer) for one in mine]
+            low, high = interval(held)
+            rows[-1].append(f"{np.mean(held):.2f} ({low:.2f} to {high:.2f})")
+    header = ["the prompt names one thing", "pictures", "refused", "made, and said to be doubtful"]
+    return table([*header, "made without a word"], rows), lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -186,6 +245,13 @@ def main() -> None:
         text += f"{name}: {objects} objects.\n\n"
         text += table(header, [row_of(own, way) for way in WAYS]) + "\n\n"
         lines += own
+    answers, told = answered(truths)
+    text += (
+        f"Prompts that name what is not there, on those of the {arguments.fresh} others in which "
+        f"{SEEN} pixels or more of every thing are seen: share of pictures that are refused, that "
+        "are made with a line that says what is doubtful, and made without one.\n\n" + answers
+    )
+    lines += told
     publish(
         "decompose",
         "Finding the objects of a picture",

@@ -17,6 +17,8 @@ from threestudio_like.cli import main
 from threestudio_like.commands.jobs.picture.given import pictures_of
 from threestudio_like.engine.errors import ConfigError, InputError, ModelError
 from threestudio_like.engine.events import Events
+from threestudio_like.priors.clip import load_clip
+from threestudio_like.priors.registry import embedded_folder
 from threestudio_like.priors.segmentation import cut_out as module
 from threestudio_like.priors.segmentation.automatic import bounds
 from threestudio_like.priors.segmentation.cut_out import (
@@ -36,16 +38,16 @@ from threestudio_like.systems.cut_out.marks import check_boxes, read_mask, read_
 from threestudio_like.systems.image_to_3d.fit import Fit, with_word
 from threestudio_like.systems.image_to_3d.photo import photo_of
 from threestudio_like.systems.scene.parts import Part, mask_box
+from threestudio_like.systems.scene.presence import Rival, Rivals, check_found, doubts, rivals_of
 from threestudio_like.systems.scene.prompt import read_scene
 from threestudio_like.systems.scene.segmentation import (
     DecomposeConfig,
     by_itself,
     by_masks,
-    check_found,
     check_marks,
-    doubts,
     without_ground,
 )
+from threestudio_like.toybox.editions import edition_of
 
 
 def disc(size: int = 96, x: float = 48, y: float = 48, radius: float = 22) -> np.ndarray:
@@ -329,13 +331,41 @@ def test_what_is_not_in_the_picture_is_said_and_never_assigned():
     there = Part("a red ball", mask, mask_box(mask), likeness=0.7)
     gone = Part("a blue lamp", mask, mask_box(mask), likeness=0.1)
     unsure = Part("a red bottle", mask, mask_box(mask), likeness=0.35)
-    check_found([there, unsure], 0.3)
-    assert doubts([there], 0.4) == []
-    (line,) = doubts([there, unsure], 0.4)
+    none, leads = Rivals(), (0.1, 0.25)
+    check_found([there, unsure], [none, none], 0.3, lead=0.2)
+    assert doubts([there], [none], 0.4, leads) == []
+    (line,) = doubts([there, unsure], [none, none], 0.4, leads)
     assert '"a red bottle" is doubtful' in line
     assert "--boxes" in line
-    with pytest.raises(InputError, match='"a blue lamp" cannot be found'):
-        check_found([there, gone], 0.4)
+    with pytest.raises(InputError, match=r'"a blue lamp" cannot be found .*likeness 0\.10'):
+        check_found([there, gone], [none, none], 0.4, lead=0.2)
+    # What is more like something else is doubted however like it is, and refused in another colour.
+    green = Rivals(Rival("a green ball", 0.15), Rival("a red box", 0.2))
+    (line,) = doubts([there], [green], 0.4, leads)
+    assert 'more like "a green ball"' in line
+    check_found([there], [green], 0.3, lead=0.2)
+    with pytest.raises(InputError, match=r'cannot be found in it \(.* looks like "a green ball"\)'):
+        check_found([there], [green], 0.3, lead=0.1)
+    box = Rivals(Rival("a green ball", 0.0), Rival("a red box", 0.3))
+    assert 'more like "a red box"' in doubts([there], [box], 0.4, leads)[0]
+
+
+def test_what_else_a_thing_looks_like():
+    """Discs are balls, and red ones are red."""
+    clip, words = load_clip("toybox"), edition_of(embedded_folder("clip")).vocabulary
+    mask = disc().astype(np.float32)
+    rows = np.mgrid[0:96, 0:96][0]
+    light = np.clip(1.25 - rows / 96, 0.4, 1)[..., None]
+    picture = np.where(mask[..., None] > 0, light * np.array([0.86, 0.13, 0.12]), 0.8)
+    phrases = ["a red ball", "a blue ball", "a red chair", "a unicorn"]
+    parts = [Part(p, mask, mask_box(mask)) for p in phrases]
+    right, blue, chair, unknown = rivals_of(picture.astype(np.float32), parts, clip, words)
+    assert right.colour.lead < 0
+    assert right.category.lead < 0.1
+    assert (blue.colour.phrase, blue.colour.lead > 0.2) == ("a red ball", True)
+    assert (chair.category.phrase, chair.category.lead > 0.25) == ("a red ball", True)
+    assert chair.colour.lead < 0.1
+    assert unknown == Rivals()
 
 
 def test_a_shadow_on_the_ground_is_none_of_the_thing():

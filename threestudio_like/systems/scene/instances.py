@@ -27,6 +27,8 @@ ISLAND, LIKE = 0.002, 0.6
 and better."""
 PIECE = 0.7
 """How sure such a piece is, and one of a colour."""
+AGAIN = 20
+"""Choices that are looked at again, the best first."""
 BORDER, MOST = 6.0, 8
 """Distance in Lab up to which a colour is one of the picture's border; pieces of one colour, the
 largest first."""
@@ -43,6 +45,8 @@ class NamingWeights:
     sureness: Weight = 1.2
     overlap: Weight = 0.5
     relations: Weight = 0.3
+    lost: Weight = 1.0
+    """What a thing costs (a phrase) of which hardly anything remains, as the others have it."""
     beam: Number = 150
     """Partial choices that are kept."""
 
@@ -88,7 +92,9 @@ def named_parts(
     relations: Sequence[Relation] = (),
 ) -> tuple[list[Part], float]:
     """One candidate for each phrase, such that phrases fit, the foreground is covered, nothing is
-    taken twice, and things lie to each other as is said; by a beam search.
+    taken twice, and things lie to each other as is said; by a beam search. Its best choices are
+    looked at again, each thing by what remains of it once every pixel belongs to one: a box behind
+    a table is little like a box as long as the table is part of it.
 
     Args:
         picture: (H, W, 3) in [0, 1]. foreground: (H, W) bool. masks: candidates (H, W) bool.
@@ -102,20 +108,51 @@ def named_parts(
     parts = [Part("", m.astype(np.float32), mask_box(m)) for m in masks]
     if len(parts) < len(phrases):
         return parts, 0.0
-    alike = likenesses(picture, parts, phrases, clip=clip)
-    fit = above_mean(alike)
-    chosen = _search(
-        masks, scores, foreground, fit, weights=weights or NamingWeights(), relations=relations
-    )
-    for number, k in enumerate(chosen):
-        parts[k].phrase, parts[k].sureness = phrases[number], float(fit[k, number])
-        parts[k].likeness = float(alike[k, number])
-    own = apart(copies([parts[k] for k in chosen]))
-    # A prompt that names more than there is makes one thing stand for two.
-    real = [p for p, k in zip(own, chosen) if (p.mask > 0.5).sum() >= 0.3 * masks[k].sum()]
+    alike, weights = likenesses(picture, parts, phrases, clip=clip), weights or NamingWeights()
+    choices = _search(
+        masks, scores, foreground, above_mean(alike), weights=weights, relations=relations
+    )[:AGAIN]
+    remain = [apart(copies([parts[k] for k in chosen])) for chosen in choices]
+    again = _remaining_likenesses(picture, remain, phrases, clip)
+    best, highest = 0, -np.inf
+    for number, (chosen, own, liked) in enumerate(zip(choices, remain, again, strict=True)):
+        covered = np.any([p.mask > 0.5 for p in own], 0)
+        both = (covered & foreground).sum() / max(int((covered | foreground).sum()), 1)
+        boxes = np.stack([p.visible for p in own])
+        off = sum(contradicted(boxes[: n + 1], relations) for n in range(len(own)))
+        gone = sum(not real for real in _real(own, masks, chosen))
+        value = weights.phrases * liked.sum() + weights.sureness * sum(scores[k] for k in chosen)
+        value -= weights.relations * off + weights.lost * gone
+        if both + value / len(own) > highest:
+            best, highest = number, both + value / len(own)
+    chosen, own = choices[best], remain[best]
+    for number, part in enumerate(own):
+        part.phrase, part.likeness = phrases[number], float(again[best][number])
+        part.sureness = part.likeness - float(alike[:, number].mean())
     covered = np.any([p.mask > 0.5 for p in own], 0)
     left = float((foreground & ~covered).sum() / max(int(foreground.sum()), 1))
-    return real, left
+    return [p for p, real in zip(own, _real(own, masks, chosen)) if real], left
+
+
+def _real(own: list[Part], masks: list[np.ndarray], chosen: Sequence[int]) -> list[bool]:
+    """Which parts have kept enough of their candidates to be things: a prompt that names more than
+    there is makes one thing stand for two."""
+    kept = [int((p.mask > 0.5).sum()) for p in own]
+    return [n >= 0.3 * masks[k].sum() for n, k in zip(kept, chosen, strict=True)]
+
+
+def _remaining_likenesses(
+    picture: np.ndarray, remain: list[list[Part]], phrases: list[str], clip: ImageTextPrior
+) -> list[np.ndarray]:
+    """Cosines (phrases,) of every choice's parts with their phrases; a crop that several choices
+    share is looked at once."""
+    unique: dict[bytes, Part] = {}
+    keys = [[np.packbits(p.mask > 0.5).tobytes() for p in own] for own in remain]
+    for names, own in zip(keys, remain, strict=True):
+        unique.update(zip(names, own, strict=True))
+    rows = {key: n for n, key in enumerate(unique)}
+    alike = likenesses(picture, list(unique.values()), phrases, clip=clip)
+    return [np.array([alike[rows[key], n] for n, key in enumerate(names)]) for names in keys]
 
 
 def coloured(
@@ -187,8 +224,8 @@ def _search(
     fit: np.ndarray,
     weights: NamingWeights,
     relations: Sequence[Relation],
-) -> tuple[int, ...]:
-    """The best candidate for each column of fit (candidates, phrases)."""
+) -> list[tuple[int, ...]]:
+    """A candidate for each column of fit (candidates, phrases), the best choice first."""
     boxes = np.stack([mask_box(m) for m in masks])
     step = max(1, max(foreground.shape) // 64)
 
@@ -217,7 +254,7 @@ def _search(
                     total = float(covered[k]) + (now - weights.overlap * float(shared[k])) / count
                     longer.append((total, (*chosen, k), now, unions[k], float(shared[k])))
         beam = sorted(longer, key=lambda state: -state[0])[: weights.beam]
-    return beam[0][1]
+    return [state[1] for state in beam]
 
 
 def contradicted(boxes: np.ndarray, relations: Sequence[Relation]) -> int:

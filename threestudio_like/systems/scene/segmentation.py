@@ -3,7 +3,6 @@ it, what hides what (METHODS 4.2)."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,7 +12,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from ...engine.errors import ConfigError, InputError
 from ...engine.schema.bounds import Share
 from ...priors.clip import load_clip
-from ...priors.registry import EMBEDDED
+from ...priors.registry import EMBEDDED, embedded_folder
 from ...priors.segmentation.automatic import AutomaticConfig, candidates, everything, probability
 from ...priors.segmentation.behind import before_gradient
 from ...priors.segmentation.colour_cells import ColourCells
@@ -21,9 +20,11 @@ from ...priors.segmentation.cut_out import embedded_segmenter, plain_border
 from ...priors.segmentation.prompts import Prompts, PromptSegmenter
 from ...priors.segmentation.segment_anything import load_segmenter
 from ...priors.segmentation.segmenter import BorderSegmenter
+from ...toybox.editions import edition_of
 from ..cut_out.marks import FEWEST, check_boxes
 from .instances import told_parts
 from .parts import Part, adopt, apart, copies, fill_holes, in_reach, mask_box
+from .presence import check_found, doubts, rivals_of
 from .prompt import SceneText
 
 INSIDE = 0.6
@@ -54,11 +55,18 @@ class DecomposeConfig:
     coarse."""
     clip: str = "toybox"
     """Which phrase means which object."""
-    likeness: Share = 0.3
+    likeness: Share = 0.25
     """Smallest cosine of an object with its phrase, by the embedded CLIP; below it, what the phrase
     means is not in the picture. Of other models it is not known."""
+    other_colour: Share = 0.2
+    """By how much the cosine with the phrase in another colour may be above it; beyond it, what the
+    phrase means is not in the picture."""
     doubtful: Share = 0.4
     """Cosine below which it is said that an object may not be what its phrase means."""
+    doubtful_colour: Share = 0.1
+    """By how much another colour may be more likely before the same is said."""
+    doubtful_thing: Share = 0.25
+    """By how much another thing may be more likely before the same is said."""
     grow: Share = 0.35
     """Share by which the box of an object is grown on the sides where another one hides it."""
 
@@ -216,8 +224,12 @@ def by_itself(
             least,
         )
         if config.clip == EMBEDDED:
-            check_found(parts, config.likeness)
-            notes += doubts(parts, config.doubtful)
+            words = edition_of(embedded_folder("clip")).vocabulary
+            rivals = rivals_of(picture, parts, load_clip(config.clip), words)
+            check_found(parts, rivals, config.likeness, config.other_colour)
+            notes += doubts(
+                parts, rivals, config.doubtful, (config.doubtful_colour, config.doubtful_thing)
+            )
         if left > 0.2:
             notes.append(
                 f"{left:.0%} of what stands out in the picture belongs to nothing that the "
@@ -246,31 +258,6 @@ def by_itself(
     for part in fill_holes(adopt(own, solid), solid, picture):
         part.box = part.visible
     return parts, notes
-
-
-def check_found(parts: list[Part], least: float) -> None:
-    """Raise InputError where what a phrase means is not in the picture: nothing is assigned to it
-    for want of better."""
-    missing = [p for p in parts if p.phrase and p.likeness < least]
-    if missing:
-        names = " and ".join(f'"{p.phrase}"' for p in missing)
-        # Rounded down: 0.297 is no 0.3.
-        best = math.floor(100 * max(p.likeness for p in missing)) / 100
-        raise InputError(
-            f"{names} cannot be found in it (likeness {best:.2f}, at least {least:g} is wanted)",
-            "the picture",
-            "Leave it out of the prompt, or say where it is: --boxes x0,y0,x1,y1 … or --pick",
-        )
-
-
-def doubts(parts: list[Part], least: float) -> list[str]:
-    """Notes on objects that are not much like what their phrases mean."""
-    return [
-        f'whether the picture shows "{p.phrase}" is doubtful (likeness {p.likeness:.2f}): leave it '
-        "out if it does not, or say where it is by --boxes"
-        for p in parts
-        if p.phrase and p.likeness < least
-    ]
 
 
 def without_ground(mask: np.ndarray, foreground: np.ndarray) -> np.ndarray:
