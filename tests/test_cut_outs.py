@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,7 +39,13 @@ from threestudio_like.systems.cut_out.marks import check_boxes, read_mask, read_
 from threestudio_like.systems.image_to_3d.fit import Fit, with_word
 from threestudio_like.systems.image_to_3d.photo import photo_of
 from threestudio_like.systems.scene.parts import Part, mask_box
-from threestudio_like.systems.scene.presence import Rival, Rivals, check_found, doubts, rivals_of
+from threestudio_like.systems.scene.presence import (
+    PresenceLimits,
+    Rival,
+    Rivals,
+    notes_on,
+    rivals_of,
+)
 from threestudio_like.systems.scene.prompt import read_scene
 from threestudio_like.systems.scene.segmentation import (
     DecomposeConfig,
@@ -329,25 +336,45 @@ def test_an_object_without_pixels_of_its_own_is_refused():
 def test_what_is_not_in_the_picture_is_said_and_never_assigned():
     mask = disc().astype(np.float32)
     there = Part("a red ball", mask, mask_box(mask), likeness=0.7)
-    gone = Part("a blue lamp", mask, mask_box(mask), likeness=0.1)
+    gone = Part("a blue lamp", mask, mask_box(mask), likeness=0.109)
     unsure = Part("a red bottle", mask, mask_box(mask), likeness=0.35)
-    none, leads = Rivals(), (0.1, 0.25)
-    check_found([there, unsure], [none, none], 0.3, lead=0.2)
-    assert doubts([there], [none], 0.4, leads) == []
-    (line,) = doubts([there, unsure], [none, none], 0.4, leads)
+    none, limits = Rivals(), PresenceLimits(likeness=0.3)
+    assert notes_on([there], [none], 0, limits) == []
+    (line,) = notes_on([there, unsure], [none, none], 0, limits)
     assert '"a red bottle" is doubtful' in line
     assert "--boxes" in line
-    with pytest.raises(InputError, match=r'"a blue lamp" cannot be found .*likeness 0\.10'):
-        check_found([there, gone], [none, none], 0.4, lead=0.2)
+    with pytest.raises(InputError, match=r'"a blue lamp" cannot be found .*likeness 0\.10, '):
+        notes_on([unsure, gone], [none, none], 0, limits)
     # What is more like something else is doubted however like it is, and refused in another colour.
     green = Rivals(Rival("a green ball", 0.15), Rival("a red box", 0.2))
-    (line,) = doubts([there], [green], 0.4, leads)
+    (line,) = notes_on([there], [green], 0, limits)
     assert 'more like "a green ball"' in line
-    check_found([there], [green], 0.3, lead=0.2)
+    strict = replace(limits, other_colour=0.1)
     with pytest.raises(InputError, match=r'cannot be found in it \(.* looks like "a green ball"\)'):
-        check_found([there], [green], 0.3, lead=0.1)
+        notes_on([there], [green], 0, strict)
     box = Rivals(Rival("a green ball", 0.0), Rival("a red box", 0.3))
-    assert 'more like "a red box"' in doubts([there], [box], 0.4, leads)[0]
+    assert 'more like "a red box"' in notes_on([there], [box], 0, limits)[0]
+
+
+def test_what_is_left_beside_sure_things_is_taken_and_said():
+    mask = disc().astype(np.float32)
+    sure = Part("a red ball", mask, mask_box(mask), likeness=0.7)
+    odd = Part("a blue boat", mask, mask_box(mask), likeness=0.1)
+    none, limits = Rivals(), PresenceLimits()
+    barrel = Rivals(Rival("a black boat", -0.1), Rival("a blue barrel", 0.4))
+    (line,) = notes_on([sure, odd], [none, barrel], 0.05, limits)
+    assert '"a blue boat" is doubtful' in line
+    assert 'more like "a blue barrel"; it is what is left beside the others' in line
+    black = Rivals(Rival("a black boat", 0.15))
+    for parts, rivals, left in (
+        ([sure, odd], [none, barrel], 0.3),  # Something else is left.
+        ([odd], [barrel], 0.0),  # There are no others.
+        ([replace(sure, likeness=0.35), odd], [none, barrel], 0.0),  # They are not sure.
+        ([sure, odd, odd], [none, barrel, barrel], 0.0),  # Two are missing.
+        ([sure, odd], [none, black], 0.0),  # It has another colour.
+    ):
+        with pytest.raises(InputError, match="cannot be found in it"):
+            notes_on(parts, rivals, left, limits)
 
 
 def test_what_else_a_thing_looks_like():

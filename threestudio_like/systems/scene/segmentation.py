@@ -24,7 +24,7 @@ from ...toybox.editions import edition_of
 from ..cut_out.marks import FEWEST, check_boxes
 from .instances import told_parts
 from .parts import Part, adopt, apart, copies, fill_holes, in_reach, mask_box
-from .presence import check_found, doubts, rivals_of
+from .presence import PresenceLimits, notes_on, rivals_of
 from .prompt import SceneText
 
 INSIDE = 0.6
@@ -38,7 +38,7 @@ MOST = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecomposeConfig:
+class DecomposeConfig(PresenceLimits):
     """How objects are found."""
 
     segmenter: str = "toybox"
@@ -55,18 +55,6 @@ class DecomposeConfig:
     coarse."""
     clip: str = "toybox"
     """Which phrase means which object."""
-    likeness: Share = 0.25
-    """Smallest cosine of an object with its phrase, by the embedded CLIP; below it, what the phrase
-    means is not in the picture. Of other models it is not known."""
-    other_colour: Share = 0.2
-    """By how much the cosine with the phrase in another colour may be above it; beyond it, what the
-    phrase means is not in the picture."""
-    doubtful: Share = 0.4
-    """Cosine below which it is said that an object may not be what its phrase means."""
-    doubtful_colour: Share = 0.1
-    """By how much another colour may be more likely before the same is said."""
-    doubtful_thing: Share = 0.25
-    """By how much another thing may be more likely before the same is said."""
     grow: Share = 0.35
     """Share by which the box of an object is grown on the sides where another one hides it."""
 
@@ -226,10 +214,7 @@ def by_itself(
         if config.clip == EMBEDDED:
             words = edition_of(embedded_folder("clip")).vocabulary
             rivals = rivals_of(picture, parts, load_clip(config.clip), words)
-            check_found(parts, rivals, config.likeness, config.other_colour)
-            notes += doubts(
-                parts, rivals, config.doubtful, (config.doubtful_colour, config.doubtful_thing)
-            )
+            notes += notes_on(parts, rivals, left, config)
         if left > 0.2:
             notes.append(
                 f"{left:.0%} of what stands out in the picture belongs to nothing that the "
