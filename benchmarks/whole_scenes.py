@@ -43,6 +43,8 @@ from threestudio_like.systems.scene.prompt import SceneText, read_scene
 SEED, SIZE, ELEVATION = 9001, 256, (8.0, 30.0)
 FOUND = 0.5
 """IoU with the true box from which a thing counts as found."""
+SEEN = 120
+"""Pixels of the square from which a thing is seen."""
 PATTERNS = ("checked", "striped", "dotted")
 NAMES = {"own": "the toybox", "second": "the second world"}
 Line = dict[str, Any]
@@ -66,6 +68,15 @@ class Case:
     def boxes(self) -> list[np.ndarray]:
         """Where every thing would be seen if it stood alone: x0, y0, x1, y1 in pixels of the
         picture as a square."""
+        found = [np.argwhere(mask) for mask in self._masks()[1]]
+        return [np.concatenate([a.min(0)[::-1], a.max(0)[::-1] + 1]) for a in found]
+
+    def least_seen(self) -> int:
+        """Pixels of the picture, as a square, that show the thing of which least is seen."""
+        return int(self._masks()[0].sum((1, 2)).min())
+
+    def _masks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where every thing is seen, and would be if it stood alone, (N, H, W) bool."""
         from threestudio_like.meshes.transform import Transform
         from threestudio_like.representations import Body, PlacedScene
 
@@ -76,9 +87,8 @@ class Case:
         still = [Transform() for _ in bodies]
         scene = PlacedScene(bodies, names, still, camera.camera_to_world[0])
         with torch.no_grad():
-            alone = own_masks(scene, camera)[1].numpy()
-        found = [np.argwhere(mask) for mask in alone]
-        return [np.concatenate([a.min(0)[::-1], a.max(0)[::-1] + 1]) for a in found]
+            visible, alone = own_masks(scene, camera)
+        return visible.numpy(), alone.numpy()
 
 
 def _angle(index: int) -> tuple[np.random.Generator, float]:
@@ -181,7 +191,9 @@ def composed(case: Case, folder: Path) -> Line:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    return {"code": done.returncode, "said": said[-1] if said else "", "CPU seconds": spent}
+    doubts = sum("is doubtful" in line for line in said)
+    last = said[-1] if said else ""
+    return {"code": done.returncode, "said": last, "doubts": doubts, "CPU seconds": spent}
 
 
 def measured(case: Case, folder: Path) -> Line:
@@ -247,7 +259,7 @@ def made_of(case: Case, world: str, index: int, name: str = "whole_scenes") -> N
     out = runs(name) / world / f"{index:03d}"
     line: Line = {"world": world, "index": index, "prompt": case.prompt}
     line["things"], line["relations"] = len(case.meshes), len(case.text.relations)
-    line["commit"] = commit()
+    line |= {"commit": commit(), "least seen": case.least_seen()}
     line |= composed(case, out)
     if line["code"] == 0:
         line |= measured(case, out)
@@ -302,6 +314,18 @@ def summary(name: str, lines: list[Line]) -> list[Any]:
     return row
 
 
+def in_sight(lines: list[Line]) -> str:
+    """The same of the scenes in which something is seen of every thing."""
+    seen = [x for x in lines if x["least seen"] >= SEEN]
+    rows = [summary(told, [x for x in seen if x["world"] == w]) for w, told in NAMES.items()]
+    doubted = sum(bool(x["doubts"]) for x in lines if x["code"] == 0)
+    return (
+        f"Of these, the scenes in which {SEEN} pixels or more of every thing are seen:\n\n"
+        f"{table(HEADER, rows)}\n\n{doubted} of all that were made were made with a line that says "
+        "which thing is doubtful.\n\n"
+    )
+
+
 def commits(lines: list[Line]) -> str:
     """By which commits the scenes were made; the page may be drawn by a later one."""
     by = Counter(x["commit"] for x in lines)
@@ -346,7 +370,7 @@ def page(counts: dict[str, int]) -> None:
     lines = [x for x in known().values() if x["index"] < counts[x["world"]]]
     by = {world: [x for x in lines if x["world"] == world] for world in counts}
     text = table(HEADER, [summary(NAMES[world], some) for world, some in by.items()]) + "\n\n"
-    text += commits(lines) + refusals(lines)
+    text += in_sight(lines) + commits(lines) + refusals(lines)
     text += sheet([x for x in lines if x["code"] == 0][:24], "whole-scenes")
     publish(
         "whole_scenes",
