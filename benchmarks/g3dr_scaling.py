@@ -272,9 +272,9 @@ def page(steps: int) -> None:
     text = (
         f"A generator of {steps} steps a training, on {CATEGORIES[0]}s and {CATEGORIES[1]}s; "
         f"{HELD_OUT} held-out objects; distances in the frame's units (its edge is 1.58). "
-        f"{len(seeds)} of the {len(SEEDS)} seeds that were registered are there. Published trainings "
-        "take 300,000 steps of 48 pictures, these of two: they tell how fast fog goes, and not where "
-        "it ends.\n\n"
+        f"{len(seeds)} of the {len(SEEDS)} seeds that were registered are there. Published "
+        "trainings take 300,000 steps of 48 pictures, these of two: they tell how fast fog goes, "
+        "and not where it ends.\n\n"
         "**What was registered, and what came of it** (the first row and the last):\n\n"
     )
     text += table(["", "mean", "95 %, from", "to"], rows)
