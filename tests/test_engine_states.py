@@ -50,7 +50,8 @@ def plan(stops_at: int | None = None, begun: list[int] | None = None) -> StagePl
         if step.index == stops_at:
             raise KeyboardInterrupt
         state["empty"] = step.index >= 27 and not state["recovered"]
-        return {"x": ((grid.w - grid.seen).square() * (step.index + 1)).sum()}
+        factor = 0.5 if state["recovered"] else 1.0
+        return {"x": ((grid.w - grid.seen).square() * factor * (step.index + 1)).sum()}
 
     def recover(verdict):
         state["recovered"] = True
@@ -77,11 +78,30 @@ def end(folder, work: StagePlan, resume: bool = False, workers=None) -> dict[str
     return load_checkpoint(folder / "checkpoint.safetensors")[0]
 
 
-@pytest.mark.parametrize("stops_at", [10, 24, 30, 36])
+@pytest.mark.parametrize("stops_at", [1, 3, 10, 24, 26, 27, 30, 36])
 def test_a_recovered_run_that_was_killed_ends_in_the_same_bytes(stops_at, tmp_path):
+    """Also where it is killed between the last good state, every fourth step, and what goes
+    wrong."""
     whole = end(tmp_path / "whole", plan())
     with pytest.raises(KeyboardInterrupt):
         end(tmp_path / "killed", plan(stops_at))
+    found = end(tmp_path / "killed", plan(), resume=True)
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, found[name]), name
+    assert not (tmp_path / "killed" / "good.safetensors").exists()
+
+
+def test_a_good_state_that_is_ahead_of_its_checkpoint_is_not_gone_back_to(tmp_path):
+    """The run was killed between the two files."""
+    whole = end(tmp_path / "whole", plan())
+    with pytest.raises(KeyboardInterrupt):
+        end(tmp_path / "killed", plan(22))
+    early = (tmp_path / "killed" / "checkpoint.safetensors").read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        end(tmp_path / "killed", plan(25), resume=True)
+    good = load_checkpoint(tmp_path / "killed" / "good.safetensors")[1]
+    (tmp_path / "killed" / "checkpoint.safetensors").write_bytes(early)
+    assert good["step"] == 24
     found = end(tmp_path / "killed", plan(), resume=True)
     for name, tensor in whole.items():
         assert torch.equal(tensor, found[name]), name

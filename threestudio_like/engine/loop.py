@@ -171,7 +171,7 @@ class Loop:
             else max(1.0, settings.minutes * 60 - events.elapsed) / (count - number)
         )
         events.record("stage", stage=stage.name, steps=stage.steps, start=progress.index)
-        if self._watchdog is not None:
+        if self._watchdog is not None and not progress.take_good(self._folder, facts):
             progress.remember()
         self._onlookers.before_steps(stage, progress.index)
         while progress.index < stage.steps and not self._stop:
@@ -393,4 +393,6 @@ class Loop:
             "identity": self._settings.identity,
         }
         tensors = all_tensors(stage, progress.optimiser, self._finished)
+        if self._watchdog is not None:
+            progress.keep_good(self._folder, self._settings.identity)
         save_checkpoint(self._folder / CHECKPOINT, tensors, facts)

@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from .checkpoint import load_checkpoint, load_facts
+from .checkpoint import load_checkpoint, load_facts, save_checkpoint
 from .errors import CheckpointError
 from .output import new_file
 from .schedule import Schedule
 from .stage import Stage, StagePlan, Step
 
+GOOD = "good.safetensors"
+"""The last state that the watchdog found good, beside a checkpoint."""
 ReadIdentity = Callable[[dict[str, Any]], dict[str, Any]]
 """A checkpoint's own identity as this version writes it."""
 
@@ -224,6 +226,7 @@ class Progress:
         self.recovered_from, self.shrunk = "", False
         self.began = self.saved_at = self.drawn_at = 0.0
         self._good: tuple[int, dict[str, torch.Tensor]] = (0, {})
+        self._good_is_kept = True
 
     def facts(self) -> dict[str, Any]:
         """Where it stands, for a checkpoint."""
@@ -259,6 +262,34 @@ class Progress:
         """Keep a copy of the present state, which `go_back` can return to."""
         copy = {k: v.detach().clone() for k, v in stage_tensors(self.stage, self.optimiser).items()}
         self._good = (self.index if index is None else index, copy)
+        self._good_is_kept = False
+
+    def keep_good(self, folder: Path, identity: Any) -> None:
+        """Write the remembered state to a folder, beside a checkpoint that is about to be written,
+        where a recovery may still go back to it: a run that goes on from there goes back to the
+        same step. The file goes with the stage."""
+        path = folder / GOOD
+        if self.index >= self.stage.steps or self.recovered_from:
+            path.unlink(missing_ok=True)
+        elif not self._good_is_kept and self.stage.recover is not None:
+            step, tensors = self._good
+            facts = {"stage": self.number, "name": self.stage.name, "step": step}
+            save_checkpoint(path, tensors, {**facts, "identity": identity})
+            self._good_is_kept = True
+
+    def take_good(self, folder: Path | None, facts: dict[str, Any]) -> bool:
+        """Remember the state that `keep_good` wrote to a folder, where it belongs to the checkpoint
+        of these facts that has been taken up; whether it does. One of a later step was written just
+        before a checkpoint that never came to be: until that step nothing went wrong, and nothing
+        will. Raises CheckpointError where the file is damaged."""
+        if not facts or folder is None or self.recovered_from or not (folder / GOOD).is_file():
+            return False
+        good = load_facts(folder / GOOD)
+        same = all(good.get(key) == facts.get(key) for key in ("stage", "name", "identity"))
+        if not same or good["step"] > self.index:
+            return False
+        self._good, self._good_is_kept = (good["step"], load_checkpoint(folder / GOOD)[0]), True
+        return True
 
     def go_back(self) -> None:
         """Return to the state that was remembered last."""

@@ -16,7 +16,7 @@ from ..engine.checkpoint import load_checkpoint, save_checkpoint, write_atomical
 from ..engine.errors import CheckpointError
 from ..engine.loop import CHECKPOINT, Stage, StagePlan
 from ..engine.onlookers import WISHES
-from ..engine.progress import Restored, module_tensors, restore
+from ..engine.progress import GOOD, Restored, module_tensors, restore
 
 MODEL = "model.safetensors.zz"
 LARGEST = 1 << 31
@@ -57,9 +57,7 @@ def prune(
         return
     if keep == "model" and stages:
         keep_model(folder / "work", list(stages.values())[-1])
-    for path in folder.rglob(f"work/{CHECKPOINT}"):
-        path.unlink(missing_ok=True)
-    for name in ("preview.png", WISHES):
+    for name in (CHECKPOINT, GOOD, "preview.png", WISHES):
         for path in folder.rglob(f"work/{name}"):
             path.unlink(missing_ok=True)
 
