@@ -110,6 +110,10 @@ def test_terms_that_change_nothing_are_named(values, said):
 
 def test_the_published_preset_has_its_terms():
     assert magic123().distil.regularise == Regularisation()
+    # Its file's weights: 10,000 of colours, 1,000 of the mask, 1 and 40 of the two priors.
+    made = magic123()
+    weights = (made.terms.colour, made.terms.mask, made.distil.weight)
+    assert [40 * w for w in weights] == [10_000, 1_000, 1]
 
 
 def test_a_run_says_its_idle_terms(tmp_path, capsys):

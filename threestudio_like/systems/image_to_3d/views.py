@@ -121,7 +121,8 @@ def imagedream() -> PictureOptimisation:
 
 def magic123() -> PictureOptimisation:
     """threestudio's magic123-coarse-sd.yaml: a text-to-image prior (guidance 100, weight 0.025)
-    with Stable Zero123 (guidance 5, weight 1) as second prior, times from 0.2 to 0.6."""
+    with Stable Zero123 (guidance 5, weight 1) as second prior, times from 0.2 to 0.6; all weights
+    in units of the second prior's 40."""
     second = {
         "weight": "1",
         "prior": "stable-zero123",
@@ -144,6 +145,6 @@ def magic123() -> PictureOptimisation:
             # All of them are 0 there.
             regularise=Regularisation(),
         ),
-        _terms(1000.0, 100.0),
+        _terms(250.0, 25.0),
         WHITE,
     )
