@@ -14,7 +14,7 @@ from threestudio_like.meshes.physics.contacts import FLOOR, Contacts, find_conta
 from threestudio_like.meshes.physics.hull import convex_hull
 from threestudio_like.meshes.physics.mass import is_closed, mass_properties
 from threestudio_like.meshes.physics.pieces import convex_pieces
-from threestudio_like.meshes.physics.settling import SettleConfig, settle
+from threestudio_like.meshes.physics.settling import SettleConfig, _Work, settle
 from threestudio_like.meshes.physics.solid import Pose, Solid
 
 CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32)
@@ -287,6 +287,23 @@ def test_a_stack_in_the_air_comes_down_as_a_stack():
     assert found.falls == []
     assert found.penetration < 1e-4
     assert found.floating < 1e-4
+
+
+def test_what_leans_on_a_steep_wall_is_not_let_down_a_hair_at_a_time(monkeypatch):
+    """It creeps: what carries it is rough, and it has far to go. It is said not to stand."""
+    low, high = box((2, 0.01, 2), (0, 0.005, 0)), box((1.65, 0.01, 1.65), (0, 1.995, 0))
+    pillar, _ = convex_hull(np.concatenate([low.vertices, high.vertices]))
+    leaning = box((0.4, 0.4, 0.4), (1.053, 1.9, 0))
+    solids = [Solid.of("pillar", [pillar]), Solid.of("box", [leaning])]
+    rounds = []
+    fall = _Work._free_fall
+    monkeypatch.setattr(_Work, "_free_fall", lambda work: rounds.append(1) or fall(work))
+    work = _Work(solids, [pose(), pose()], 0.0, SettleConfig())
+    work.down()
+    assert len(rounds) < 30
+    assert work.poses[1].translation[1] > -0.1
+    found = settle(solids, [pose(), pose()], 0.0)
+    assert found.falls == ["box"]
 
 
 def test_what_penetrates_comes_apart_by_the_shortest_way():

@@ -26,6 +26,9 @@ TOUCH = 3e-4
 """Gap, as a share of the smaller body, at which bodies touch."""
 SIDEWAYS = 100.0
 """What a shift to the side costs while bodies fall, against one up or down: they are rough."""
+CREEP, STEADY = 5e-4, 8
+"""A step, as a share of the size, below which bodies creep where it is the same for so many rounds:
+what leans on a steep wall would go on sliding for thousands of them, a hair each."""
 _SIDES = np.array(
     [[0, 1, 0], [0, -1, 0]] + [[np.cos(k * np.pi / 4), 0, np.sin(k * np.pi / 4)] for k in range(8)]
 )
@@ -98,6 +101,19 @@ def floor_of(solids: Sequence[Solid], poses: Sequence[Pose]) -> float:
     return float(poses[largest].apply(solids[largest].corners)[:, 1].min())
 
 
+class _Paces:
+    """The last largest steps of bodies."""
+
+    def __init__(self) -> None:
+        self._last: list[float] = []
+
+    def creep(self, pace: float) -> bool:
+        """Whether bodies creep, a step later."""
+        self._last = [*self._last[1 - STEADY :], pace]
+        low, high = min(self._last), max(self._last)
+        return len(self._last) == STEADY and high < min(CREEP, 1.1 * low)
+
+
 @dataclass
 class _Work:
     solids: list[Solid]
@@ -168,7 +184,7 @@ class _Work:
 
     def down(self, rounds: int = 200) -> None:
         """Let everything fall straight down until it touches."""
-        sizes = self.sizes
+        sizes, paces = self.sizes, _Paces()
         for _ in range(rounds):
             fall = self._free_fall()
             found = self.contacts(2.5 * fall)
@@ -177,7 +193,8 @@ class _Work:
             centres = middles(self.solids, self.poses)
             step = motion(found, centres, self.metric(SIDEWAYS, set()), wish, fall)
             self.poses = moved(self.poses, centres, step, fall)
-            if (np.abs(step[:, :3]).max(1) < 1e-5 * sizes).all():
+            pace = float((np.abs(step[:, :3]).max(1) / sizes).max())
+            if pace < 1e-5 or paces.creep(pace):
                 return
 
     def _free_fall(self) -> np.ndarray:
