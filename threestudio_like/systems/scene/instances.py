@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,10 +58,14 @@ def told_parts(
     scores: list[float],
     text: SceneText,
     clip: ImageTextPrior,
-    least: float,
+    holds: Callable[[list[Part]], Sequence[bool]],
 ) -> tuple[list[Part], float]:
     """`named_parts`; once more with pieces in the colours that the prompt names, where the
-    segmenter's do not hold all that is named with a likeness of `least`."""
+    segmenter's do not hold all that is named.
+
+    Args:
+        holds: which parts are what their phrases mean.
+    """
 
     def chosen(more: list[np.ndarray]) -> tuple[list[Part], float]:
         sure = scores + [PIECE] * len(more)
@@ -70,15 +74,14 @@ def told_parts(
         )
 
     def held(parts: list[Part]) -> tuple[int, float]:
-        likeness = [p.likeness for p in parts if p.phrase]
-        return sum(value >= least for value in likeness), min(likeness, default=-1.0)
+        named = [p for p in parts if p.phrase]
+        return sum(holds(named)), min([p.likeness for p in named], default=-1.0)
 
     found = chosen([])
     if held(found[0])[0] == len(text.objects):
         return found
     pieces = coloured(picture, foreground, text.objects)
-    other = chosen(pieces) if pieces else found
-    return max(found, other, key=lambda f: held(f[0]))
+    return max([found, *([chosen(pieces)] if pieces else [])], key=lambda f: held(f[0]))
 
 
 def named_parts(

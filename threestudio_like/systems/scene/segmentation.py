@@ -24,7 +24,7 @@ from ...toybox.editions import edition_of
 from ..cut_out.marks import FEWEST, check_boxes
 from .instances import told_parts
 from .parts import Part, adopt, apart, copies, fill_holes, in_reach, mask_box
-from .presence import PresenceLimits, notes_on, rivals_of
+from .presence import PresenceLimits, Rivals, notes_on, rivals_of
 from .prompt import SceneText
 
 INSIDE = 0.6
@@ -201,20 +201,21 @@ def by_itself(
         if not plain:
             masks = [without_ground(m, solid) for m in masks]
         seen = [n for n, m in enumerate(masks) if stands_out(picture, m)]
-        least = config.likeness if config.clip == EMBEDDED else -1.0
-        parts, left = told_parts(
-            picture,
-            solid,
-            [masks[n] for n in seen],
-            [scores[n] for n in seen],
-            text,
-            load_clip(config.clip),
-            least,
-        )
-        if config.clip == EMBEDDED:
+        clip, known = load_clip(config.clip), config.clip == EMBEDDED
+
+        def rivals(parts: list[Part]) -> list[Rivals]:
             words = edition_of(embedded_folder("clip")).vocabulary
-            rivals = rivals_of(picture, parts, load_clip(config.clip), words)
-            notes += notes_on(parts, rivals, left, config)
+            return rivals_of(picture, parts, clip, words)
+
+        def holds(parts: list[Part]) -> list[bool]:
+            if not known:
+                return [True] * len(parts)
+            return [config.holds(p, r) for p, r in zip(parts, rivals(parts), strict=True)]
+
+        candidate = [masks[n] for n in seen], [scores[n] for n in seen]
+        parts, left = told_parts(picture, solid, *candidate, text, clip, holds)
+        if known:
+            notes += notes_on(parts, rivals(parts), left, config)
         if left > 0.2:
             notes.append(
                 f"{left:.0%} of what stands out in the picture belongs to nothing that the "
