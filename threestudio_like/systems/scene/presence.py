@@ -74,8 +74,8 @@ def rivals_of(
     picture: np.ndarray, parts: Sequence[Part], clip: ImageTextPrior, words: Vocabulary
 ) -> list[Rivals]:
     """What else the parts of a picture (H, W, 3) in [0, 1] look like, by a model of a closed
-    vocabulary: a wrong colour or thing leads by more than a right one ever does, whatever the
-    likeness itself."""
+    vocabulary: another colour leads by 0.2 or more for one right thing in a hundred, and for most
+    wrong ones, however high the likeness itself is."""
     found = []
     for part in parts:
         named = words.parse(part.phrase) if words.names_one(part.phrase) else []
