@@ -193,3 +193,19 @@ def test_what_another_thing_or_a_stripe_cuts_in_two_is_whole():
     assert np.array_equal(found[0].mask > 0.5, rectangle(*upper) | rectangle(*lower))
     striped = in_reach([part(upper, lower)], rectangle(40, 20, 60, 110))[0]
     assert np.array_equal(striped.mask > 0.5, rectangle(*upper) | rectangle(*lower))
+
+
+def test_choices_are_judged_by_what_remains_of_each_thing():
+    """A box behind a table, which the segmenter has together with the table alone, and a red panel
+    of the table that is as red as the box."""
+    table, box = rectangle(20, 50, 110, 110), rectangle(25, 4, 105, 50)
+    panel, both = rectangle(60, 70, 75, 85), table | box
+    picture = np.full((SIZE, SIZE, 3), 0.8, np.float32)
+    picture[table], picture[box | panel] = COLOURS["blue"], COLOURS["red"]
+    given = (picture, both, [both, table, panel], [0.8, 0.9, 0.9])
+    parts, left = named_parts(*given, ["a red box", "a blue table"], Reader())
+    found = [p.mask > 0.5 for p in parts]
+    assert (found[0] & box).sum() == box.sum() == found[0].sum()
+    assert not (found[1] & box).any()
+    assert parts[0].likeness > 0.9
+    assert left == 0
