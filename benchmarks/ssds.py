@@ -36,7 +36,7 @@ from relation_priors import STEPS as TAUGHT
 from relation_priors import taught
 from second_world.judge import SecondJudge
 from spatial_words import WINDOWS, told, world
-from tables import ROOT, publish, resampled, table
+from tables import ROOT, commit, publish, published, resampled, table
 from worlds import add_share, add_world, kept, runs, share_of, world_at_hand
 
 from threestudio_like import load_prior
@@ -60,6 +60,7 @@ FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0, 25.0)
 NOISES = {"20 to 980": ("0.02", "0.98"), "500 to 900": ("0.5", "0.9"), "800 to 900": ("0.8", "0.9")}
 STARTS = ("swapped", "moved against the relation")
 MOVED, STEPS, RATE = 0.5, 40, "0.04->0.004"
+NOT_YET = "The rows with normalised attention are not run yet.\n"
 NORM = 1e-4
 """Of every step's gradient: below what any step has."""
 AXES = {
@@ -103,13 +104,10 @@ class Cell:
         )
 
 
-CELLS = [
-    Cell(p, noise, factor, normalised)
-    for p in SHARES
-    for noise in NOISES
-    for factor in FACTORS
-    for normalised in ((False,) if factor == 1 else (False, True))
-]
+CELLS = [Cell(p, noise, factor) for p in SHARES for noise in NOISES for factor in FACTORS]
+NORMALISED = [replace(cell, normalised=True) for cell in CELLS if cell.factor != 1]
+"""What else is asked; run when every scene is through `CELLS`, in which alone the registered
+contrast lies."""
 
 
 def start_of(truth: Truth, number: int) -> tuple[str, list[Transform]]:
@@ -181,33 +179,40 @@ def placed(truth: Truth, number: int, prior: Any, cell: Cell | None) -> PlacedSc
     return scene
 
 
+def lines_of() -> list[dict[str, Any]]:
+    """What is placed already: of the page and of the runs that are here."""
+    return [*published("ssds"), *kept("ssds.jsonl")]
+
+
 def run(count: int, share: tuple[int, int]) -> None:
     """Place what is not placed yet."""
     folder = runs("ssds")
     folder.mkdir(parents=True, exist_ok=True)
     priors = {p: load_prior(str(taught(folder, p))) for p in SHARES}
     camera = reference_camera(3.0, 40.0, 15.0, 128, 128)
-    known = {(x["scene"], *x["cell"]) for x in kept("ssds.jsonl")}
-    for number, truth in enumerate(world(count, list(world_at_hand().vocabulary.relations))):
+    known, code = {(x["scene"], *x["cell"]) for x in lines_of()}, commit()
+    truths = list(enumerate(world(count, list(world_at_hand().vocabulary.relations))))
+    own = [(n, truth, cells) for cells in ((None, *CELLS), NORMALISED) for n, truth in truths]
+    for number, truth, cells in own:
         if number % share[1] != share[0] - 1:
             continue
         kind = start_of(truth, number)[0]
         row: dict[str, Any] = {"scene": number, "prompt": truth.text.prompt, "start": kind}
-        for cell in (None, *CELLS):
+        for cell in cells:
             key = () if cell is None else cell.key
             if (number, *key) in known:
                 continue
             began = time.perf_counter()
             scene = placed(truth, number, priors[0.0 if cell is None else cell.p], cell)
             line = {**row, "cell": key, **judged(scene, truth, camera)}
-            line["seconds"] = time.perf_counter() - began
+            line |= {"seconds": time.perf_counter() - began, "commit": code}
             with open(runs("ssds.jsonl"), "a") as file:
                 file.write(json.dumps(line) + "\n")
             if cell is None or cell.factor in (1.0, 25.0):
                 shown = (scene_pictures(scene, SceneRenderer(), camera, 0.9)[0] * 255).round()
                 name = "-".join([str(number), *map(str, key)]).replace(" ", "_")
                 Image.fromarray(shown.astype(np.uint8)).save(folder / f"{name}.png")
-        done = [x for x in kept("ssds.jsonl") if x["scene"] == number and x["cell"]]
+        done = [x for x in lines_of() if x["scene"] == number and x["cell"]]
         print(number, truth.text.prompt, f"{np.mean([x['holds'] for x in done]):.2f}", flush=True)
 
 
@@ -235,11 +240,21 @@ Figures = dict[tuple[Any, ...], np.ndarray]
 """Of every cell a measure of every scene (N,)."""
 
 
-def figures_of(lines: list[dict[str, Any]], numbers: list[int], measure: str) -> Figures:
-    """A measure of the scenes `numbers`, by cell; () is where they begin."""
-    found = {(x["scene"], *x["cell"]): x[measure] for x in lines}
-    keys = [(), *(cell.key for cell in CELLS)]
-    return {key: np.array([found[(n, *key)] for n in numbers]) for key in keys}
+Lines = dict[tuple[Any, ...], dict[str, Any]]
+"""What came of a scene in a cell, by its number and the cell's key."""
+
+
+def figures_of(lines: Lines, numbers: list[int], measure: str) -> Figures:
+    """A measure of the scenes `numbers`, by cell; () is where they begin. Cells that not all of the
+    scenes are through are left out."""
+    keys = [(), *(cell.key for cell in (*CELLS, *NORMALISED))]
+    through = [key for key in keys if all((n, *key) in lines for n in numbers)]
+    return {key: np.array([lines[(n, *key)][measure] for n in numbers]) for key in through}
+
+
+def also(figures: Figures) -> bool:
+    """Whether the scenes are through the cells with normalised rows too."""
+    return all(cell.key in figures for cell in NORMALISED)
 
 
 def gain(figures: Figures, p: float, pick: np.ndarray, normalised: bool = False) -> float:
@@ -269,7 +284,8 @@ def contrasts(figures: Figures, count: int) -> list[list[Any]]:
 
     asked = {f"gain G({p:g})": of(p) for p in SHARES}
     asked["registered: G(0.8) - G(0)"] = less(of(0.8), of(0.0))
-    asked |= {f"gain G({p:g}), rows normalised": of(p, True) for p in SHARES}
+    if also(figures):
+        asked |= {f"gain G({p:g}), rows normalised": of(p, True) for p in SHARES}
     for p in SHARES:
         paper, plain = (p, "800 to 900", 25.0, False), (p, "20 to 980", 1.0, False)
         asked[f"the paper's cell less plain distillation, p = {p:g}"] = less(
@@ -300,22 +316,24 @@ def grid(figures: Figures) -> str:
         ]
         for p in SHARES
         for noise in NOISES
-        for normalised in (False, True)
+        for normalised in ((False, True) if also(figures) else (False,))
     ]
     return table(["p", "noise", "rows of attention", *(f"c = {c:g}" for c in FACTORS)], rows)
 
 
 def page(count: int) -> None:
     """Publish what is there."""
-    lines = kept("ssds.jsonl")
-    found = {(x["scene"], *x["cell"]) for x in lines}
+    lines = {(x["scene"], *x["cell"]): x for x in lines_of()}
     keys = [(), *(cell.key for cell in CELLS)]
-    numbers = [n for n in range(count) if all((n, *key) in found for key in keys)]
+    numbers = [n for n in range(count) if all((n, *key) in lines for key in keys)]
+    if not numbers:
+        raise SystemExit("no scene is through all cells yet; there is nothing to publish")
     by = {m: figures_of(lines, numbers, m) for m in ("holds", "judge", "off")}
     text = (
-        f"{len(numbers)} scenes of two things, {STEPS} steps from a wrong start "
+        f"{len(numbers)} of {count} scenes of two things, {STEPS} steps from a wrong start "
         f"({' or '.join(STARTS)} by {MOVED} scene units). The models: the shipped one taught "
         f"{TAUGHT} steps more, in whose captions the relation is another one with probability p.\n"
+        f"{'' if also(by['holds']) else NOT_YET}"
         "\n**What was registered, and what came of it** (relation holds, by geometry):\n\n"
     )
     text += table(["contrast", "share of scenes", "95 %"], contrasts(by["holds"], len(numbers)))
@@ -335,20 +353,23 @@ def page(count: int) -> None:
         f"from its five rivals by the error of the noise (chance 0.167):\n\n{hearing(18)}\n\n"
     )
     text += sheet(numbers[:12], lines)
-    samples = [x for x in lines if x["scene"] in numbers]
-    for sample in samples:
-        sample.pop("seconds")
+    samples = [
+        {k: v for k, v in line.items() if k != "seconds"}
+        for line in lines.values()
+        if line["scene"] in numbers
+    ]
+    every = len(by["holds"]) - 1
     publish(
         "ssds",
         "Does emphasis on spatial words help?",
         f"python benchmarks/ssds.py --scenes {count}",
         text,
         samples=samples,
-        frame={"n": f"{len(numbers)} scenes, one start each, in each of {len(CELLS)} cells"},
+        frame={"n": f"{len(numbers)} scenes, one start each, in each of {every} cells"},
     )
 
 
-def sheet(numbers: list[int], lines: list[dict[str, Any]]) -> str:
+def sheet(numbers: list[int], lines: Lines) -> str:
     """A picture of some scenes: where they begin, and how the ends of c = 1 and c = 25 look."""
     shown = [(), *((p, n, c, False) for p in SHARES for n in NOISES for c in (1.0, 25.0))]
     names = ["-".join([*map(str, key)]).replace(" ", "_") for key in shown]
@@ -359,8 +380,7 @@ def sheet(numbers: list[int], lines: list[dict[str, Any]]) -> str:
         rows.append(np.concatenate([np.asarray(p) for p in pictures], 1))
     path = ROOT / "docs" / "pictures" / "ssds.jpg"
     Image.fromarray(np.concatenate(rows, 0)).save(path, quality=85)
-    prompts = {x["scene"]: x["prompt"] for x in lines}
-    told_ = "\n".join(f"- {prompts[n]}" for n in numbers)
+    told_ = "\n".join(f"- {lines[n,]['prompt']}" for n in numbers)
     return (
         "![where things end](../pictures/ssds.jpg)\n\nA row a scene: where it begins; then for p = "
         "0, 0.5 and 0.8, each at noise 20 to 980, 500 to 900 and 800 to 900, c = 1 and c = 25. "
