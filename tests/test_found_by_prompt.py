@@ -7,7 +7,7 @@ import torch
 from threestudio_like.systems.scene.instances import coloured, contradicted, named_parts, told_parts
 from threestudio_like.systems.scene.parts import Part, in_reach, mask_box
 from threestudio_like.systems.scene.prompt import read_scene
-from threestudio_like.systems.scene.segmentation import border_mask
+from threestudio_like.systems.scene.segmentation import border_mask, strays
 from threestudio_like.toybox.vocabulary import COLOURS
 
 SIZE = 128
@@ -183,6 +183,16 @@ def test_what_hangs_together_through_nothing_that_stands_out_is_no_part():
     foreground = rectangle(*bottle) | rectangle(*frame)
     found = in_reach([part(bottle, frame)], foreground)[0]
     assert np.array_equal(found.mask > 0.5, rectangle(*bottle))
+
+
+def test_a_piece_left_out_is_told():
+    """Once it is more than a rim."""
+    bottle, frame, speck = (40, 50, 60, 110), (30, 10, 50, 30), (30, 10, 33, 13)
+    whole = [part(bottle, frame), part(bottle, speck), part(bottle)]
+    own = [part(bottle), part(bottle), part(bottle)]
+    assert strays(whole, own) == ['25% of "a thing" lies apart from the rest of it: left out']
+    whole[0].phrase = ""
+    assert strays(whole[:1], own[:1])[0].startswith("25% of object 1 lies apart")
 
 
 def test_what_another_thing_or_a_stripe_cuts_in_two_is_whole():

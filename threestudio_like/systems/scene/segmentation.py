@@ -29,6 +29,8 @@ from .prompt import SceneText
 
 INSIDE = 0.6
 """Share of a mask within the foreground from which on the foreground is believed."""
+STRAY = 0.05
+"""Share of a thing from which on a piece left out is told."""
 SIDES = 0.05
 """Share of a box that the thing beside it may take, where both only stand side by side."""
 SMALL = 0.01
@@ -240,10 +242,24 @@ def by_itself(
             "the picture",
             "Crop it, or name fewer in the prompt",
         )
-    own = in_reach(apart(parts), solid)
+    whole = apart(parts)
+    own = in_reach(copies(whole), solid)
+    notes += strays(whole, own)
     for part in fill_holes(adopt(own, solid), solid, picture):
         part.box = part.visible
     return parts, notes
+
+
+def strays(whole: list[Part], own: list[Part]) -> list[str]:
+    """A note on every thing of which a piece was dropped that lies elsewhere in the picture."""
+    notes = []
+    for number, (before, after) in enumerate(zip(whole, own, strict=True), 1):
+        pixels = int((before.mask > 0.5).sum())
+        lost = pixels - int((after.mask > 0.5).sum())
+        if lost >= FEWEST and lost >= STRAY * pixels:
+            name = f'"{before.phrase}"' if before.phrase else f"object {number}"
+            notes.append(f"{lost / pixels:.0%} of {name} lies apart from the rest of it: left out")
+    return notes
 
 
 def without_ground(mask: np.ndarray, foreground: np.ndarray) -> np.ndarray:
