@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from threestudio_like.commands.jobs import batch_work
 from threestudio_like.commands.jobs.batch_options import (
     check_paths,
     options_from,
@@ -21,6 +22,7 @@ from threestudio_like.engine.errors import ConfigError
 from threestudio_like.meshes.mesh import Asset
 from threestudio_like.runs.batch.manifest import expand, parse_manifest, read_manifest, seeds_of
 from threestudio_like.runs.options import given
+from threestudio_like.runs.written import asked
 
 from .batches import batch
 from .runs import MUG
@@ -319,6 +321,34 @@ def test_hub_ids_and_folders_of_models_are_what_they_are_on_the_command_line(tmp
     assert again.model.lora[0].name == "mine.safetensors"
     assert again.model.ip_adapter == Path("h94/IP-Adapter")
     assert Path(again.segmenter) in places.values()
+
+
+def test_a_default_that_is_written_is_not_the_source_runs(tmp_path, monkeypatch):
+    """`refine` takes the prior of the run that it goes on from, unless another one is named, and be
+    it the default; of other commands a default that is written is the same item."""
+    (tmp_path / "run").mkdir()
+    plain = {"command": "refine", "source": "run"}
+    chair = {"command": "generate", "prompt": "a red chair"}
+    items = [plain, {**plain, "prior": "toybox", "seed": 0}, chair, {**chair, "prior": "toybox"}]
+    (tmp_path / "m.yaml").write_text(json.dumps({"items": items}))
+    reader = _Reader(
+        plan=Plan(),
+        manifest=read_manifest(tmp_path / "m.yaml"),
+        threads=1,
+        plugins=(),
+        made=Anything(),
+        work=CommandWork(),
+    )
+    specs = [item.spec for item, _ in reader.items()]
+    assert "prior" not in specs[0].values
+    assert specs[1].values == {**specs[0].values, "prior": "toybox"}
+    assert specs[2] == specs[3]
+    said = []
+    monkeypatch.setattr(batch_work, "carry_out", lambda _, options: said.append(asked(options)))
+    for number, spec in enumerate(specs[:2]):
+        places = {digest: tmp_path / "run" for digest in spec.inputs()}
+        CommandWork().execute(spec, tmp_path / str(number), places)
+    assert ["prior" in names for names in said] == [False, True]
 
 
 class Anything:

@@ -16,6 +16,7 @@ from tests.twins import save_twin, vae
 from threestudio_like.cli import main
 from threestudio_like.commands.generate import Generate
 from threestudio_like.commands.jobs import refine as refine_job
+from threestudio_like.commands.jobs import resume as resume_job
 from threestudio_like.commands.jobs.refine import as_the_source
 from threestudio_like.commands.parsing import flags_of
 from threestudio_like.commands.refine import Refine
@@ -27,9 +28,11 @@ from threestudio_like.priors.families.detection import load_folder
 from threestudio_like.priors.model_folder import DiffusersConfig
 from threestudio_like.priors.personal.choice import PersonalParts
 from threestudio_like.priors.text.concepts import in_tokens, read_concept, unused_words
+from threestudio_like.runs.contents import PRIOR_OBJECT
 from threestudio_like.runs.options import PriorOptions, RunOptions
 from threestudio_like.runs.prior import load_prior
 from threestudio_like.runs.record import RunRecord
+from threestudio_like.runs.repeat import command_words
 from threestudio_like.runs.written import asked, names_written, written_options
 
 
@@ -430,6 +433,20 @@ def test_a_default_that_is_written_does_not_give_way_to_the_run_before():
     taken, _ = as_the_source(PriorOptions(), record, {"like", "dtype"})
     assert (taken.prior, taken.vae, taken.like) == ("sd-1.5", Path("v"), ())
     assert as_the_source(PriorOptions(), record)[0].like == (Path("p.png"),)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_refinement_goes_on_with_its_own_prior(own, tmp_path, monkeypatch):
+    """Not with its source's, where --prior toybox was written; with one made in Python, as ever."""
+    options = Refine(source=tmp_path / "source", run=RunOptions(out=tmp_path))
+    facts = {"prompt": "a chair"} if own else {"prompt": "a chair", PRIOR_OBJECT: "0"}
+    RunRecord(command="refine", options=to_dict(options), facts=facts).write(tmp_path)
+    said = []
+    monkeypatch.setattr(resume_job, "call_of", lambda _: lambda o: said.append(asked(o)))
+    resume_job.resume(Resume(folder=tmp_path))
+    assert ("prior" in said[0]) is own
+    assert "like" in said[0]
+    assert "--prior toybox" in " ".join(command_words("refine", options))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ LEFT_OUT = (
     *("preview_seconds", "log_every", "keep", "checkpoint_steps", "strict", "set", "pick"),
 )
 """Options that decide nothing of what is made; `set` is written by its own names."""
+SAID = (("refine", "prior"),)
+"""Options of a command that are written also where they are the default, which is no fixed one."""
 _IN_PYTHON: ContextVar[Mapping[str, Any]] = ContextVar(
     "objects made in Python", default=MappingProxyType({})
 )
@@ -81,7 +83,7 @@ def command_words(command: str, options: Any) -> list[str]:
             continue
         if any("Positional" in repr(mark) for mark in marks):
             first.append((value, value == default))
-        elif value != default:
+        elif value != default or (command, name) in SAID:
             flag = next((m.name for m in marks if getattr(m, "name", None)), name)
             rest += _flagged(flag.replace("_", "-"), value)
     while first and first[-1][1]:

@@ -4,13 +4,18 @@ finished run, a default that was written must not give way to what that run had.
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from .options import flat, given
+
+_PRIOR = "prior concept lora lora_weight vae like like_weight ip_adapter embeddings"
+OF_THE_SOURCE: Mapping[str, frozenset[str]] = {"refine": frozenset(_PRIOR.split())}
+"""By command, the options which, where nothing is said, are those of the run that it goes on from:
+a default that was written is another wish than none."""
 
 _WRITTEN: ContextVar[tuple[type, frozenset[str]]] = ContextVar(
     "options as written", default=(object, frozenset())

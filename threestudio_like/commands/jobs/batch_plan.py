@@ -15,7 +15,8 @@ from ...runs.batch.inputs import Inputs
 from ...runs.batch.items import Item, Spec
 from ...runs.batch.manifest import MOST_ITEMS, Entry, Manifest, at, expand
 from ...runs.batch.tournament import Contest
-from ...runs.options import flag, given, regroup
+from ...runs.options import flag, flat, given, regroup
+from ...runs.written import OF_THE_SOURCE
 from ..registry import is_command, is_configured
 from .batch_options import (
     NOT_IN_A_BATCH,
@@ -159,7 +160,7 @@ class _Reader:
         try:
             fitting = _fitting(command, values, own)
             options = read_options(command, fitting, manifest.folder, place)
-            chosen = given(options)
+            chosen = {**given(options), **_written(command, fitting, options)}
             named = paths_in(chosen)
             check_paths(command, named, values, place)
             references: dict[str, list[dict[str, Any] | str]] = {
@@ -202,6 +203,13 @@ def _fitting(command: str, values: dict[str, Any], defaults: set[str]) -> dict[s
         for k, v in values.items()
         if k not in defaults or k.replace("-", "_") in rows or _dotted(command, k)
     }
+
+
+def _written(command: str, values: Mapping[str, Any], options: Any) -> dict[str, Any]:
+    """The defaults that a manifest's own values say of options that would be the source's."""
+    own, rows = OF_THE_SOURCE.get(command, frozenset()), rows_of(command)
+    names = {rows[word].name for word in (k.replace("-", "_") for k in values) if word in rows}
+    return {k: v for k, v in flat(options).items() if k in own & names}
 
 
 def _check_defaults(manifest: Manifest, more: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from ...engine.text import json_text
 from ...priors.personal.choice import PersonalParts
 from ...runs.batch.items import Made, Spec
 from ...runs.options import flat, regroup
+from ...runs.written import written_options
 from ..registry import carry_out
 from .batch_options import options_from
 
@@ -68,7 +69,11 @@ class CommandWork:
         options = regroup(options, {k: v for k, v in own.items() if k in known})
         own_folder(folder)
         printed = io.StringIO()
-        with shared_priors(self.priors), contextlib.redirect_stdout(printed):
+        with (
+            shared_priors(self.priors),
+            contextlib.redirect_stdout(printed),
+            written_options(type(options), spec.values),
+        ):
             result = carry_out(spec.command, options)
         figures: dict[str, Any] = {}
         verdict = "ok"

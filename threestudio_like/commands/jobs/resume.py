@@ -14,6 +14,7 @@ from ...engine.errors import CheckpointError, ConfigError
 from ...engine.places import user_path
 from ...meshes.mesh import Asset
 from ...meshes.verification import Verdict
+from ...runs.contents import PRIOR_OBJECT
 from ...runs.delivery import RunResult
 from ...runs.folders import existing_folder, point_latest
 from ...runs.options import (
@@ -25,7 +26,7 @@ from ...runs.options import (
     regroup,
 )
 from ...runs.record import RunRecord, damaged_finish, read_finished, read_record
-from ...runs.written import asked
+from ...runs.written import OF_THE_SOURCE, asked, written_options
 from ..registry import PROGRAM, call_of, is_command, options_of
 from ..resume import Resume
 
@@ -127,7 +128,12 @@ def _go_on(
         content = read_finished(folder)
         if content is not None:
             return _finished_already(folder, regroup(options, dict(changes)), content)
-    return call_of(record.command)(regroup(options, values), **objects)
+    # A run's own are what its source's had become: none of them gives way to the source's again.
+    own = OF_THE_SOURCE.get(record.command, frozenset())
+    if PRIOR_OBJECT in record.facts:
+        own = own - {"prior"}
+    with written_options(type(options), own):
+        return call_of(record.command)(regroup(options, values), **objects)
 
 
 def _finished_already(folder: Path, options: Any, content: dict[str, Any]) -> RunResult:
