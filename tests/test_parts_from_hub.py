@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import importlib
 import shutil
 from pathlib import Path
 
 import huggingface_hub
 import pytest
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
 from tests.test_personal_parts import COMMAND, one_lora
 from tests.twins import save_twin
@@ -22,6 +24,16 @@ from threestudio_like.priors.personal.from_hub import (
     lora_path,
 )
 from threestudio_like.priors.registry import resolve
+
+CLIENT = importlib.import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
+"""The library's client, whichever its version has."""
+Unreachable: type[Exception] = getattr(CLIENT, "ConnectError", OSError)
+"""What comes of a machine without a network."""
+
+
+class FullDisk(OSError):
+    errno = errno.ENOSPC
+    strerror = "No space left on device"
 
 
 class Hub:
@@ -176,6 +188,8 @@ def test_a_repository_alone_means_its_usual_or_only_file(hub):
         (RepositoryNotFoundError, "not on the hub"),
         (None, "has no x.safetensors"),
         (OSError, "no network"),
+        (Unreachable, "no network"),
+        (FullDisk, "could not be kept: No space left on device"),
     ],
 )
 @pytest.mark.parametrize("option", ["--lora", "--ip-adapter"])
@@ -195,6 +209,14 @@ def test_what_cannot_be_had_is_one_line(option, error, words, hub, tmp_path, cap
     assert words in told[0]
     assert option in told[0]
     assert "toybox" not in told[0]
+
+
+def test_without_a_network_one_mirror_is_tried(hub):
+    """Each would take half a minute of tries."""
+    hub.error = Unreachable
+    with pytest.raises(ModelError, match="no network"):
+        resolve("sd-1.5")
+    assert len(hub.asked) == 1
 
 
 def test_a_pickle_of_the_hub_is_refused_before_it_is_asked(hub):

@@ -14,7 +14,7 @@ from ..engine.schedule import Schedule
 from ..engine.schema.bounds import SignedSchedule
 from ..priors.diffusion import DiffusionPrior
 from .guidance import Guidance
-from .registry import GUIDANCES, Beside, GuidanceContext, GuidanceKind
+from .registry import GUIDANCES, Beside, GuidanceContext, GuidanceKind, Subject
 from .weighted import WeightedGuidance
 
 T = TypeVar("T")
@@ -104,11 +104,20 @@ class Guidances(OpenConfig):
         cannot be loaded."""
         return [kind.beside(prior, own) for kind, own in self._asked() if kind.beside is not None]
 
-    def check(self, prior: DiffusionPrior) -> None:
-        """Raise ModelError where the run's prior does not suit one of them, before a run begins."""
+    def check(self, subject: Subject) -> None:
+        """Raise, before a run begins, where one of them could not be built."""
         for kind, own in self._asked():
             if kind.check is not None:
-                kind.check(prior, own)
+                kind.check(subject, own)
+
+    def asked(self) -> dict[str, Any]:
+        """The configurations of those with any weight, but for the main one, by their names."""
+        return {n: one.config for n, one in self._chosen.items() if self.weighs(n)}
+
+    def weighs(self, name: str) -> bool:
+        """Whether a guidance beside the main one has any weight."""
+        one = self._chosen.get(name)
+        return one is not None and name != self.main and _counts(name, one)
 
     def _asked(self) -> list[tuple[GuidanceKind, Any]]:
         """The main one and those with any weight, each with its configuration."""
@@ -140,17 +149,6 @@ def guide_stages(config: T, values: Mapping[str, Any]) -> T:
     if values and not found:
         raise ConfigError("this method distils nothing", "--guidance", "Leave it out")
     return changed
-
-
-def check_guidances(config: Any, prior: DiffusionPrior) -> None:
-    """Raise ModelError where a prior does not suit a guidance of a stage that has any steps."""
-    for item in dataclasses.fields(config) if dataclasses.is_dataclass(config) else ():
-        value = getattr(config, item.name)
-        if isinstance(value, Guidances):
-            if getattr(config, "steps", 1) > 0:
-                value.check(prior)
-        elif not isinstance(value, type):
-            check_guidances(value, prior)
 
 
 def _guided(config: Any, values: Mapping[str, Any]) -> tuple[Any, bool]:

@@ -11,19 +11,20 @@ import torch
 import torch.nn.functional as F
 
 from ..engine.errors import ConfigError, InputError
+from ..engine.places import user_path
 from ..engine.schema.bounds import Degrees, Elevation, Share, Size, Weight
 from ..meshes.io.images import decode
-from ..priors.clip import load_clip
-from ..priors.depth import load_depth
+from ..priors.clip import check_clip, load_clip
+from ..priors.depth import check_depth, load_depth
 from ..priors.segmentation.segmenter import BorderSegmenter
 from ..renderers.cameras import Cameras
 from ..renderers.rendering import Rendering
 from ..representations.field import Field
 from .guidance import Guidance, GuidanceInputs, GuidanceOutput
 from .picture import ClipGuidance, DepthGuidance, OpacityGuidance, ReferenceGuidance
-from .registry import GuidanceContext, GuidanceKind, NoConfig
-from .score_distillation import ScoreDistillation, ScoreDistillationConfig
-from .sketch_files import read_sketch
+from .registry import GuidanceContext, GuidanceKind, NoConfig, Subject
+from .score_distillation import ScoreDistillation, ScoreDistillationConfig, check_score
+from .sketch_files import load_sketch, read_sketch
 from .sketch_shape import FollowSketch, SketchConfig
 from .spatial import SpatialConfig, SpatialScoreDistillation
 
@@ -55,6 +56,10 @@ def _spatial(context: GuidanceContext, config: SpatialKindConfig) -> Guidance:
     return made
 
 
+def _check_spatial(subject: Subject, config: SpatialKindConfig) -> None:
+    check_score(subject, config.spatial.score)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SketchKindConfig:
     """A coarse shape to follow."""
@@ -67,13 +72,23 @@ class SketchKindConfig:
 
 
 def _sketch(context: GuidanceContext, config: SketchKindConfig) -> Guidance:
-    if not config.path:
-        raise ConfigError("wants a file", "--guidance.sketch.path", "Give a mesh file")
     known = context.representation
     if not isinstance(known, Field) or known.drawn_by != "volume":
-        raise ConfigError("is followed by volumes only", "--guidance.sketch", "Leave it out")
+        raise _no_volume()
     sketch = SketchConfig(path=config.path, strictness=config.strictness)
     return FollowSketch(read_sketch(sketch), known, sketch.chosen_weight())
+
+
+def _no_volume() -> ConfigError:
+    return ConfigError("is followed by volumes only", "--guidance.sketch", "Leave it out")
+
+
+def _check_sketch(subject: Subject, config: SketchKindConfig) -> None:
+    if not config.path:
+        raise ConfigError("wants a file", "--guidance.sketch.path", "Give a mesh file")
+    load_sketch(user_path(config.path))
+    if subject.moves not in (None, "volume"):
+        raise _no_volume()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +111,12 @@ def _clip(context: GuidanceContext, config: ClipKindConfig) -> Guidance:
     picture, mask = read_cut_out(config.picture)
     shown = picture * mask[..., None] + 0.8 * (1 - mask[..., None])
     return _Shown(ClipGuidance.of_picture(prior, shown[None], config.distance), context)
+
+
+def _check_clip(subject: Subject, config: ClipKindConfig) -> None:
+    check_clip(config.model)
+    if config.picture:
+        read_cut_out(config.picture)
 
 
 class _Shown(Guidance):
@@ -223,30 +244,53 @@ def _depth(context: GuidanceContext, config: DepthKindConfig) -> Guidance:
     return OwnView(seen, context, config)
 
 
+def _check_reference(subject: Subject, config: ReferenceKindConfig) -> None:
+    read_cut_out(config.picture)
+
+
+def _check_depth(subject: Subject, config: DepthKindConfig) -> None:
+    read_cut_out(config.picture)
+    check_depth(config.model)
+
+
 def _opacity(context: GuidanceContext, config: NoConfig) -> Guidance:
     return OpacityGuidance()
 
 
 SCORE_DISTILLATION = GuidanceKind(
-    summary="score distillation (Poole et al. 2022)", config=ScoreDistillationConfig, build=_score
+    summary="score distillation (Poole et al. 2022)",
+    config=ScoreDistillationConfig,
+    build=_score,
+    check=check_score,
 )
 SPATIAL = GuidanceKind(
     summary="score distillation that looks harder at some words (Chen et al. 2024)",
     config=SpatialKindConfig,
     build=_spatial,
+    check=_check_spatial,
 )
 SKETCH = GuidanceKind(
-    summary="a coarse shape to follow (Metzer et al. 2022)", config=SketchKindConfig, build=_sketch
+    summary="a coarse shape to follow (Metzer et al. 2022)",
+    config=SketchKindConfig,
+    build=_sketch,
+    check=_check_sketch,
 )
 CLIP = GuidanceKind(
-    summary="near a text or a picture in CLIP's space", config=ClipKindConfig, build=_clip
+    summary="near a text or a picture in CLIP's space",
+    config=ClipKindConfig,
+    build=_clip,
+    check=_check_clip,
 )
 REFERENCE = GuidanceKind(
-    summary="looks like a picture from its camera", config=ReferenceKindConfig, build=_reference
+    summary="looks like a picture from its camera",
+    config=ReferenceKindConfig,
+    build=_reference,
+    check=_check_reference,
 )
 DEPTH = GuidanceKind(
     summary="has the depth that an estimator sees in a picture",
     config=DepthKindConfig,
     build=_depth,
+    check=_check_depth,
 )
 OPACITY = GuidanceKind(summary="rays end in something", config=NoConfig, build=_opacity)

@@ -20,10 +20,15 @@ from ..renderers.rendering import Rendering
 from ..representations.field import Field
 from ..representations.surfaces.surface import Surface
 from .guidance import Guidance, GuidanceInputs, GuidanceOutput
-from .registry import Beside, GuidanceContext, GuidanceKind
+from .registry import Beside, GuidanceContext, GuidanceKind, Subject
 from .regularisers import per_ray
-from .score_distillation import ScoreDistillation, ScoreDistillationConfig, Weighting
-from .second_prior import SecondLoadConfig, load_beside
+from .score_distillation import (
+    ScoreDistillation,
+    ScoreDistillationConfig,
+    Weighting,
+    check_score,
+)
+from .second_prior import SecondLoadConfig, check_beside, load_beside
 
 LEAST = 0.01
 """Weight in its ray below which a sample's normal is not looked at; each asks six densities."""
@@ -117,11 +122,7 @@ class NormalGuidance(ScoreDistillation):
         self, prior: DiffusionPrior, context: GuidanceContext, config: NormalsConfig
     ) -> None:
         if not isinstance(context.representation, (Field, Surface)):
-            raise ConfigError(
-                "looks at shapes, and this stage moves colours alone",
-                "--guidance.normals",
-                "Leave it out",
-            )
+            raise _no_shape()
         prior.facts.check_domain("normal")
         super().__init__(prior, context.prompt, config, True, context.reference)
         self.context = context
@@ -165,9 +166,21 @@ def _beside(first: DiffusionPrior, config: NormalsConfig) -> Beside:
     return Beside(prior=prior, entries=4 if config.perp_neg > 0 else 2, encodes=True)
 
 
-def _check(first: DiffusionPrior, config: NormalsConfig) -> None:
-    if not config.prior:
-        first.facts.check_domain("normal")
+def _no_shape() -> ConfigError:
+    return ConfigError(
+        "looks at shapes, and this stage moves colours alone", "--guidance.normals", "Leave it out"
+    )
+
+
+def _check(subject: Subject, config: NormalsConfig) -> None:
+    if subject.moves == "colours":
+        raise _no_shape()
+    if config.prior:
+        check_beside(config.prior)
+    elif subject.prior is not None:
+        subject.prior.facts.check_domain("normal")
+    prior = None if config.prior else subject.prior
+    check_score(replace(subject, prior=prior, encode=True), config)
 
 
 NORMALS = GuidanceKind(

@@ -94,6 +94,23 @@ def before(prompt: str, direction: str) -> str:
     return f"{'backside' if direction == 'back' else direction} view of {prompt}"
 
 
+def check_directions(config: PromptConfig) -> None:
+    """Raise ConfigError where a direction has a prompt of its own, and the prompt does not follow
+    the view."""
+    own_words = [d for d in DIRECTIONS if getattr(config, d)]
+    if own_words and not config.view_dependent:
+        raise ConfigError(
+            "has a prompt of its own, and the prompt does not follow the view here",
+            f"prompt.{own_words[0]}",
+            "Leave it out, or set prompt.view_dependent",
+        )
+
+
+def tells_directions(prior: DiffusionPrior, config: PromptConfig) -> bool:
+    """Whether the prior is told by words from where an object is seen."""
+    return config.view_dependent and "words" not in prior.facts.untold
+
+
 class ViewPrompts:
     """Embeddings of "<prompt>, <direction> view" for every direction, and of the negative prompt.
 
@@ -113,14 +130,8 @@ class ViewPrompts:
         plain, weights = parse_weighted(prompt)
         words = before if config.view_dependent_prompt_front else behind
         parsed = {d: (plain, weights) for d in DIRECTIONS}
-        own_words = [d for d in DIRECTIONS if getattr(config, d)]
-        if own_words and not config.view_dependent:
-            raise ConfigError(
-                "has a prompt of its own, and the prompt does not follow the view here",
-                f"prompt.{own_words[0]}",
-                "Leave it out, or set prompt.view_dependent",
-            )
-        if config.view_dependent and "words" not in prior.facts.untold:
+        check_directions(config)
+        if tells_directions(prior, config):
             for d in DIRECTIONS:
                 own = str(getattr(config, d))
                 parsed[d] = parse_weighted(own) if own else (words(plain, d), weights)

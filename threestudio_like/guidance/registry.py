@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -65,6 +65,24 @@ class GuidanceContext:
         return self.prior.facts.camera or PLAIN_CAMERAS
 
 
+Moved = Literal["volume", "splats", "mesh", "colours"]
+"""What a stage optimises: a field by how it is drawn, a surface, or a surface's colours alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is known, before a run begins, of what a guidance will be built for.
+
+    Attributes:
+        prior, encode: see `GuidanceContext`; None for a prior that is not loaded yet.
+        moves: what the stage optimises; None where that is not known yet.
+    """
+
+    prior: DiffusionPrior | None
+    encode: bool
+    moves: Moved | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Beside:
     """What a guidance asks of memory beside what score distillation by the run's prior does.
@@ -88,13 +106,14 @@ class Beside:
 class GuidanceKind:
     """A kind of guidance: one line about it, the dataclass of its configuration, what builds it,
     where it has networks of its own, what these ask of memory (given the run's prior), and what
-    raises, before a run begins, where the run's prior does not suit it."""
+    raises, before a run begins, where it could not be built: a file that is not there, a prior or a
+    stage that does not suit it."""
 
     summary: str
     config: type
     build: Callable[[GuidanceContext, Any], Guidance]
     beside: Callable[[DiffusionPrior, Any], Beside] | None = None
-    check: Callable[[DiffusionPrior, Any], None] | None = None
+    check: Callable[[Subject, Any], None] | None = None
 
 
 GUIDANCES: Registry[GuidanceKind] = Registry(
@@ -130,12 +149,14 @@ def guidance(
     *,
     config: type = NoConfig,
     beside: Callable[[DiffusionPrior, Any], Beside] | None = None,
+    check: Callable[[Subject, Any], None] | None = None,
 ) -> Callable[[B], B]:
     """Register what is decorated, a class or function of (`GuidanceContext`, configuration), as a
-    kind of guidance; `beside` says what networks of its own ask of memory."""
+    kind of guidance; `beside` says what networks of its own ask of memory, and `check` raises where
+    it could not be built, before anything begins."""
 
     def register(build: B) -> B:
-        kind = GuidanceKind(summary=summary, config=config, build=build, beside=beside)
+        kind = GuidanceKind(summary=summary, config=config, build=build, beside=beside, check=check)
         GUIDANCES.add(name, kind)
         return build
 

@@ -18,7 +18,8 @@ from ..renderers.cameras import Cameras
 from ..renderers.rendering import Rendering
 from .guidance import Guidance, GuidanceInputs, GuidanceOutput
 from .noise_times import check_times
-from .prompts import PromptConfig, ViewPrompts, perp_neg
+from .prompts import PromptConfig, ViewPrompts, check_directions, perp_neg, tells_directions
+from .registry import Subject
 
 Weighting = Literal["latent-nerf", "dreamfusion", "uniform", "clean"]
 
@@ -80,9 +81,19 @@ def weight(kind: Weighting, abar: torch.Tensor) -> torch.Tensor:
     return torch.ones_like(abar)
 
 
-def check_options(config: ScoreDistillationConfig, encode: bool, prompts: ViewPrompts) -> None:
+def check_score(subject: Subject, config: ScoreDistillationConfig) -> None:
+    """Raise ConfigError, before anything begins, where score distillation could not be built."""
+    check_directions(config.prompt)
+    directed = config.prompt.view_dependent
+    if subject.prior is not None:
+        directed = tells_directions(subject.prior, config.prompt)
+    check_options(config, subject.encode, directed)
+
+
+def check_options(config: ScoreDistillationConfig, encode: bool, directed: bool) -> None:
     """Raise ConfigError where an option would be passed over: those of RGB renderings where latents
-    are rendered, that of latents where RGB is, and Perp-Neg where every view has one prompt."""
+    are rendered, that of latents where RGB is, and Perp-Neg where every view has one prompt (not
+    `directed`)."""
     for name, rgb in (("image_residual", True), ("image_loss", True), ("known_background", False)):
         if getattr(config, name) and encode != rgb:
             what = ("RGB", "latents") if rgb else ("latents", "RGB")
@@ -91,7 +102,7 @@ def check_options(config: ScoreDistillationConfig, encode: bool, prompts: ViewPr
                 f"guidance.{name}",
                 "Leave it out",
             )
-    if config.perp_neg > 0 and not prompts.directed:
+    if config.perp_neg > 0 and not directed:
         raise ConfigError(
             "Perp-Neg sets the view's direction against the others, and all have one prompt",
             "guidance.perp_neg",
@@ -147,7 +158,7 @@ class ScoreDistillation(Guidance):
         self.prior, self.config, self.encode = prior, config, encode
         self.reference = reference
         self.prompts = ViewPrompts(prior, prompt, config.prompt)
-        check_options(config, encode, self.prompts)
+        check_options(config, encode, self.prompts.directed)
         self.t_min = Schedule.parse(config.t_min, "guidance.t_min")
         self.t_max = Schedule.parse(config.t_max, "guidance.t_max")
         self.grad_clip = Schedule.parse(config.grad_clip, "guidance.grad_clip")

@@ -4,7 +4,7 @@ distillation by it, as Magic123 weights a view-conditioned one with a text-to-im
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from weakref import WeakValueDictionary
 
@@ -12,11 +12,12 @@ from ..engine.errors import ConfigError
 from ..engine.limits import Limits
 from ..engine.schema.bounds import OptionalSize
 from ..priors.diffusion import DiffusionPrior
-from ..priors.loading import load_prior
+from ..priors.loading import PRIORS, load_prior
 from ..priors.model_folder import DiffusersConfig
+from ..priors.registry import resolve
 from .guidance import Guidance
-from .registry import Beside, GuidanceContext, GuidanceKind
-from .score_distillation import ScoreDistillation, ScoreDistillationConfig
+from .registry import Beside, GuidanceContext, GuidanceKind, Subject
+from .score_distillation import ScoreDistillation, ScoreDistillationConfig, check_score
 
 _LOADED: WeakValueDictionary[tuple[str, DiffusersConfig], DiffusionPrior] = WeakValueDictionary()
 """Those that are in use: a forecast and its run, and several stages of a run, share them."""
@@ -51,6 +52,12 @@ def load_beside(first: DiffusionPrior, name: str, load: SecondLoadConfig) -> Dif
     return found
 
 
+def check_beside(name: str) -> None:
+    """Raise ModelError where there is no prior of a name; none is loaded."""
+    if name not in PRIORS:
+        resolve(name)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SecondPriorConfig:
     """Score distillation by another prior beside the run's own."""
@@ -62,12 +69,7 @@ class SecondPriorConfig:
 
 
 def _build(context: GuidanceContext, config: SecondPriorConfig) -> Guidance:
-    if not context.encode:
-        raise ConfigError(
-            "looks at RGB renderings, and this stage renders the first prior's latents",
-            "--guidance.second-prior",
-            "Use a system that distils through the encoder: dreamfusion, field",
-        )
+    _check_renderings(context.encode)
     prior = _named(context.prior, config)
     if prior.facts.wants_reference and context.reference is None:
         raise ConfigError(
@@ -80,14 +82,33 @@ def _build(context: GuidanceContext, config: SecondPriorConfig) -> Guidance:
     )
 
 
-def _named(first: DiffusionPrior, config: SecondPriorConfig) -> DiffusionPrior:
+def _check_renderings(encode: bool) -> None:
+    if not encode:
+        raise ConfigError(
+            "looks at RGB renderings, and this stage renders the first prior's latents",
+            "--guidance.second-prior",
+            "Use a system that distils through the encoder: dreamfusion, field",
+        )
+
+
+def _check(subject: Subject, config: SecondPriorConfig) -> None:
+    _check_renderings(subject.encode)
+    check_beside(_name(config))
+    check_score(replace(subject, prior=None), config.distil)
+
+
+def _name(config: SecondPriorConfig) -> str:
     if not config.prior:
         raise ConfigError(
             "wants a prior",
             "--guidance.second-prior.prior",
             "Give a folder or a name: --guidance.second-prior.prior stable-zero123",
         )
-    return load_beside(first, config.prior, config.load)
+    return config.prior
+
+
+def _named(first: DiffusionPrior, config: SecondPriorConfig) -> DiffusionPrior:
+    return load_beside(first, _name(config), config.load)
 
 
 def _beside(first: DiffusionPrior, config: SecondPriorConfig) -> Beside:
@@ -101,4 +122,5 @@ SECOND_PRIOR = GuidanceKind(
     config=SecondPriorConfig,
     build=_build,
     beside=_beside,
+    check=_check,
 )

@@ -34,9 +34,14 @@ from ..renderers.cameras import Cameras
 from ..renderers.rendering import Rendering
 from .guidance import Guidance, GuidanceInputs, GuidanceOutput
 from .prompts import PromptConfig, ViewPrompts
-from .registry import Beside, GuidanceContext, GuidanceKind
-from .score_distillation import ScoreDistillation, ScoreDistillationConfig, Weighting
-from .second_prior import SecondLoadConfig, load_beside
+from .registry import Beside, GuidanceContext, GuidanceKind, Subject
+from .score_distillation import (
+    ScoreDistillation,
+    ScoreDistillationConfig,
+    Weighting,
+    check_score,
+)
+from .second_prior import SecondLoadConfig, check_beside, load_beside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,9 +303,16 @@ def _beside(first: DiffusionPrior, config: VariationalConfig) -> Beside:
     )
 
 
+def _check(subject: Subject, config: VariationalConfig) -> None:
+    check_score(subject, config)
+    if config.model:
+        check_beside(config.model)
+
+
 VSD = GuidanceKind(
     summary="variational score distillation: a copy learns the renderings (Wang et al. 2023)",
     config=VariationalConfig,
     build=_build,
     beside=_beside,
+    check=_check,
 )

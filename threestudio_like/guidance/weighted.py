@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -86,6 +86,16 @@ def shrink_guidances(weighted: Iterable[WeightedGuidance]) -> str:
     return " and ".join(filter(None, (one.guidance.shrink() for one in weighted)))
 
 
+def not_shared(names: Sequence[str], stage: str, option: str = "") -> ConfigError:
+    """Of guidances that want all views of a step at once, where these are divided."""
+    own = f"{option or stage}.guidance" if "distil" in names else f"guidance.{names[0]}"
+    return ConfigError(
+        "views that are denoised together cannot be shared",
+        f"stage {stage}",
+        f"Leave --ranks and --accumulate out, or add --{own}.joint-views False",
+    )
+
+
 def own_views(
     cameras: Cameras, step: Step, weighted: Iterable[WeightedGuidance], option: str = ""
 ) -> Cameras:
@@ -99,10 +109,5 @@ def own_views(
     """
     whole = [one.name for one in weighted if one.guidance.wants_all_views]
     if step.microbatches > 1 and whole:
-        own = f"{option or step.stage}.guidance" if "distil" in whole else f"guidance.{whole[0]}"
-        raise ConfigError(
-            "views that are denoised together cannot be shared",
-            f"stage {step.stage}",
-            f"Leave --ranks and --accumulate out, or add --{own}.joint-views False",
-        )
+        raise not_shared(whole, step.stage, option)
     return cameras[step.microbatch_views(len(cameras))]

@@ -197,4 +197,14 @@ def load_clip(name: str = EMBEDDED) -> ImageTextPrior:
         return ClipPrior(embedded_folder("clip"))
     if name.startswith(OPEN_CLIP):
         return OpenClipPrior(name.removeprefix(OPEN_CLIP))
-    return ClipPrior(find_model(name, CLIP_MODELS, "--clip", file="config.json"))
+    return ClipPrior(_folder(name))
+
+
+def check_clip(name: str) -> None:
+    """Raise ModelError where there is no image-text model of a name; none is loaded."""
+    if name != EMBEDDED and not name.startswith(OPEN_CLIP):
+        _folder(name)
+
+
+def _folder(name: str) -> Path:
+    return find_model(name, CLIP_MODELS, "--clip", file="config.json")

@@ -199,4 +199,14 @@ def load_depth(name: str) -> DepthPrior:
     "dpt-large", "zoedepth") or a hub id. Raises ModelError."""
     if name == EMBEDDED:
         return TransformersDepth(embedded_folder("depth"))
-    return TransformersDepth(find_model(name, DEPTH_MODELS, "--depth", file="config.json"))
+    return TransformersDepth(_folder(name))
+
+
+def check_depth(name: str) -> None:
+    """Raise ModelError where there is no depth estimator of a name; none is loaded."""
+    if name != EMBEDDED:
+        _folder(name)
+
+
+def _folder(name: str) -> Path:
+    return find_model(name, DEPTH_MODELS, "--depth", file="config.json")

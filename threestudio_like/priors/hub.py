@@ -3,11 +3,12 @@ is missing, gated or out of reach."""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..engine.errors import ModelError
 from ..engine.places import cache_folder, user_path
@@ -19,6 +20,8 @@ LEFT_OUT = (
     *("vae_1_0", "vae_encoder", "vae_decoder", "unet_onnx", "watermarker"),
 )
 """Folders of a repository that no prediction needs."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+"""Errors of a disk, not of the network."""
 SMALL = (".json", ".txt", ".model", ".jinja")
 """Suffixes of configurations and tokenizers."""
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
@@ -212,6 +215,8 @@ def _asked(
         RepositoryNotFoundError,
     )
 
+    # What its errors derive from is the client's, whichever that is in a version: of the network.
+    clients: Any = (*HfHubHTTPError.__bases__, OSError)
     missing, gated, away = [], [], []
     for mirror in mirrors:
         try:
@@ -220,8 +225,18 @@ def _asked(
             gated.append(mirror)
         except RepositoryNotFoundError:
             missing.append(mirror)
-        except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        except (LocalEntryNotFoundError, HfHubHTTPError) as error:
             away.append((mirror, type(error).__name__))
+        except clients as error:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise ModelError(
+                    f"could not be kept: {error.strerror}",
+                    f"{option} {name}",
+                    "Make room, or let HF_HOME name a folder on another disk",
+                ) from None
+            away.append((mirror, type(error).__name__))
+            # Nor is the next mirror to be reached, and each is tried for half a minute.
+            break
     where = f"{option} {name}"
     if gated:
         raise ModelError(

@@ -300,8 +300,9 @@ def find_model(name: str, known: dict[str, ModelEntry], option: str, file: str) 
     here = path.parent.is_dir() or name.startswith((".", "/", "~"))
     if name.count("/") == 1 and not here:
         return download(name, (name,), option)
+    near = did_you_mean(name, [EMBEDDED, *known])
     raise ModelError(
         f'there is no model "{name}"',
         option,
-        f"{did_you_mean(name, [EMBEDDED, *known])} Or give a folder or a hub id (owner/model)",
+        f"{near}{'' if near.endswith('?') else '.'} Or give a folder or a hub id (owner/model)",
     )

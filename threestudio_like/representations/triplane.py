@@ -124,6 +124,16 @@ class TriplaneConfig:
     replicate: bool = False
     """See `sample_planes`."""
 
+    def check(self, place: str) -> None:
+        """Raise ConfigError where the coarsest level would have no texel; `place` is the
+        configuration's dotted name."""
+        if self.resolution >> (self.levels - 1) == 0:
+            raise ConfigError(
+                f"planes of {self.resolution} texels cannot be halved {self.levels - 1} times",
+                f"{place}.levels",
+                f"Take at most {self.resolution.bit_length()} levels",
+            )
+
 
 class TriplaneField(Field):
     """Feature planes (1, 3, F, R, R) and a small decoder over [-1, 1]^3.
@@ -140,12 +150,7 @@ class TriplaneField(Field):
     def __init__(self, config: TriplaneConfig, channels: int, seed: int = 0) -> None:
         super().__init__()
         self.config, self.channels = config, channels
-        if config.resolution >> (config.levels - 1) == 0:
-            raise ConfigError(
-                f"planes of {config.resolution} texels cannot be halved {config.levels - 1} times",
-                "triplane.levels",
-                f"Take at most {config.resolution.bit_length()} levels",
-            )
+        config.check("triplane")
         generator = torch.Generator().manual_seed(seed)
         planes = 0.1 * torch.randn(
             1, 3, config.features, config.resolution, config.resolution, generator=generator

@@ -17,6 +17,7 @@ from ..guidance.choice import guide_stages
 from ..meshes.surface.extraction import ExtractionConfig
 from ..stages.distilling import DistillingConfig
 from ..stages.field_to_mesh import AssetConfig
+from ..stages.idle_values import idle_values
 from ..stages.mesh.config import REFINE_STEPS
 from .record import CHECKSUM, RunRecord, is_as_written
 
@@ -45,11 +46,13 @@ def configure(options: Any, base: Config, events: Events | None = None) -> Confi
         ConfigError, InputError: a key, a value or a file that does not fit.
     """
     config: Any = base
-    method = options.method
+    method, of_file = options.method, []
     if method.config is not None:
         path = str(method.config)
         values = _configuration_of(method.config, events)
         config = update(config, values, path)
+        before = dotted(base)
+        of_file = [k for k, v in dotted(config).items() if not _same(before.get(k), v)]
         if events is not None:
             say_former(events, config, values)
     everywhere = {k: v for k, v in options.set.items() if k.startswith("guidance.")}
@@ -76,7 +79,19 @@ def configure(options: Any, base: Config, events: Events | None = None) -> Confi
         for key in [k for k in dotted(config) if k.endswith("prompt.negative")]:
             said = set_dotted(said, key, method.negative)
         config = _beside_given(config, said, "--negative", options.set)
+    if events is not None:
+        written = [*of_file, *(k for k in options.set if k.split(".")[0] not in ELSEWHERE)]
+        for line in idle_values(config, dict.fromkeys(written)):
+            events.say(f"Warning: {line}.")
     return config
+
+
+def _same(one: Any, two: Any) -> bool:
+    """Whether values are the same but for how a number is written."""
+    try:
+        return one == two or float(one) == float(two)
+    except (TypeError, ValueError):
+        return False
 
 
 def with_steps(config: Any, steps: int, given: Mapping[str, str]) -> Any:

@@ -131,6 +131,26 @@ def distilling(config: Any, name: str = "") -> Iterator[tuple[str, Distilling, A
             yield from distilling(value, item.name)
 
 
+def check_stages(
+    config: Any, prior: DiffusionPrior, microbatches: int = 1, present: Field | None = None
+) -> None:
+    """Ask the distilling stages of a system, before the first one begins, whether they could begin.
+
+    Args:
+        microbatches: in which the views of a step are worked on.
+        present: the field that is optimised, where there is one already.
+
+    Raises:
+        ConfigError, InputError, ModelError: one of them could not.
+    """
+    for name, stage, holder in distilling(config):
+        check = getattr(stage, "check", None)
+        if check is not None:
+            own = prior.at_size(getattr(stage, "picture_size", 0))
+            place = Place(name=name, holder=holder, prior=own, microbatches=microbatches)
+            check(replace(place, present=present))
+
+
 def demands(
     config: Any,
     prior: DiffusionPrior,

@@ -16,7 +16,7 @@ from ..engine.random import RandomStream
 from ..engine.schedule import Schedule
 from ..engine.schema.bounds import Count, Decay, Positive, ScheduleText, Weight
 from ..guidance.guidance import Guidance, GuidanceInputs
-from ..guidance.registry import GuidanceContext
+from ..guidance.registry import GuidanceContext, Moved
 from ..guidance.score_distillation import ScoreDistillationConfig
 from ..guidance.weighted import (
     GuidanceFigures,
@@ -41,6 +41,7 @@ from ..renderers import (
 from ..renderers.camera_samplers import CameraSampler
 from ..renderers.rendering import Rendering
 from ..representations import LearningRates
+from ..representations.config import FieldConfig
 from .demand import Demand, Place, volume_demand
 from .distilling import DistillingConfig, sampler_of_prior
 from .model import FieldModel, figures, parameter_groups, preview
@@ -222,6 +223,15 @@ class OptimiserConfig:
         return groups
 
 
+DRAWN: Mapping[str, Moved] = {
+    "voxels": "volume",
+    "hash": "volume",
+    "triplane": "volume",
+    "gaussians": "splats",
+}
+"""How the package's own kinds of fields are drawn."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DistillationConfig(DistillingConfig):
     """The distillation stage of a field."""
@@ -273,6 +283,28 @@ class DistillationConfig(DistillingConfig):
             steps=self.steps,
         )
 
+    def moves(self, place: Place) -> Moved | None:
+        """See `DistillingConfig.moves`: a field."""
+        if place.present is not None:
+            return "splats" if place.present.drawn_by == "splats" else "volume"
+        own = self.field_of(place)
+        return DRAWN.get(own.kind) if own is not None else None
+
+    def field_of(self, place: Place) -> FieldConfig | None:
+        """The configuration of the field: the stage's own, or its holder's; None where it goes on
+        with one that is there."""
+        own = getattr(self, "representation", None)
+        return own or getattr(place.holder, "representation", None)
+
+    def check(self, place: Place) -> None:
+        """See `DistillingConfig.check`."""
+        super().check(place)
+        own = self.field_of(place)
+        if own is not None and place.present is None:
+            own.check("representation")
+        if not place.encode:
+            check_light(self, place.name, latents=True)
+
     def sampler(self) -> CameraSampler:
         """The camera sampler that is switched on."""
         samplers: dict[str, CameraSampler] = {
@@ -285,6 +317,16 @@ class DistillationConfig(DistillingConfig):
     def sampler_for(self, context: GuidanceContext) -> CameraSampler:
         """The camera sampler of a stage: the prior's own views, where it knows no others."""
         return sampler_of_prior(context) or self.sampler()
+
+
+def check_light(config: DistillationConfig, option: str, latents: bool) -> None:
+    """Raise ConfigError where latents would be lit."""
+    if config.shading.diffuse_prob > 0 and latents:
+        raise ConfigError(
+            "lights RGB, and this field holds latents",
+            f"--{option}.shading.diffuse-prob",
+            "Leave it at 0",
+        )
 
 
 def configured_stage(
@@ -300,12 +342,7 @@ def configured_stage(
 ) -> Stage:
     """The stage of a configuration, with the guidances that it names; `more` are the method's own.
     See `distillation_stage`."""
-    if config.shading.diffuse_prob > 0 and parts.field.channels != 3:
-        raise ConfigError(
-            "lights RGB, and this field holds latents",
-            f"--{option or context.stage}.shading.diffuse-prob",
-            "Leave it at 0",
-        )
+    check_light(config, option or context.stage, latents=parts.field.channels != 3)
     context, size = config.seen_by(context, size)
     main, guidances = config.guide(context)
     return distillation_stage(

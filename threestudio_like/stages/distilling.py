@@ -9,9 +9,9 @@ from ..engine.errors import ConfigError
 from ..engine.schema.bounds import Count, OptionalSize, Weight
 from ..guidance.choice import Guidances
 from ..guidance.guidance import Guidance
-from ..guidance.registry import GuidanceContext
-from ..guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
-from ..guidance.weighted import WeightedGuidance
+from ..guidance.registry import GuidanceContext, Moved, Subject
+from ..guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig, check_score
+from ..guidance.weighted import WeightedGuidance, not_shared
 from ..priors.diffusion import DiffusionPrior
 from ..renderers.camera_samplers import CameraSampler, FixedCameras
 from .demand import Demand, Place, surface_demand
@@ -79,6 +79,25 @@ class DistillingConfig:
     def demand(self, place: Place) -> Demand:
         """What the stage asks of memory; a stage of another kind says its own."""
         return surface_demand(place, 1, 0)
+
+    def moves(self, place: Place) -> Moved | None:
+        """What the stage optimises, as far as its configuration says; a surface's colours, where it
+        is a stage of no other kind."""
+        return "colours"
+
+    def check(self, place: Place) -> None:
+        """Raise ConfigError, InputError or ModelError where the stage could not begin or take a
+        step, as far as that is known before the first stage begins."""
+        subject = Subject(prior=place.prior, encode=place.encode, moves=self.moves(place))
+        if not self.guidances.main:
+            check_score(subject, self.guidance)
+        self.guidances.check(subject)
+        if place.microbatches > 1 and place.prior.facts.joint_views > 1:
+            main = self.guidances.main_config() or self.guidance
+            asked = {"distil": main, **self.guidances.asked()}
+            together = [name for name, own in asked.items() if getattr(own, "joint_views", False)]
+            if together:
+                raise not_shared(together, place.name)
 
 
 def sampler_of_prior(context: GuidanceContext) -> CameraSampler | None:

@@ -59,6 +59,16 @@ class RemeshingConfig:
     """Share of the way to the mean of its neighbours that a vertex of a smooth part goes, within
     the surface, every time that the mesh is changed."""
 
+    def check(self, place: str) -> None:
+        """Raise ConfigError where the first length is not between the limits; `place` is the
+        configuration's dotted name."""
+        if not self.shortest <= self.edge <= self.longest:
+            raise ConfigError(
+                f"edges of {self.edge} are not between {self.shortest} and {self.longest}",
+                f"{place}.edge",
+                "Choose shortest <= edge <= longest",
+            )
+
 
 class Remeshing(Surface):
     """A mesh whose vertices move. Parameters: moved (vertices, 3), in wanted lengths from the
@@ -75,7 +85,7 @@ class Remeshing(Surface):
     def __init__(self, config: RemeshingConfig | None = None) -> None:
         super().__init__()
         self.config = config or RemeshingConfig()
-        _check(self.config)
+        self.config.check("mesh.shape.remeshing")
         room = self.config.vertices
         self.moved = nn.Parameter(torch.zeros(room, 3))
         self.register_buffer("places", torch.zeros(room, 3))
@@ -179,15 +189,6 @@ class Remeshing(Surface):
     def changes_topology(self) -> bool:
         """See `Surface.changes_topology`: the genus stays, and the faces do not."""
         return True
-
-
-def _check(config: RemeshingConfig) -> None:
-    if not config.shortest <= config.edge <= config.longest:
-        raise ConfigError(
-            f"edges of {config.edge} are not between {config.shortest} and {config.longest}",
-            "mesh.shape.remeshing.edge",
-            "Choose shortest <= edge <= longest",
-        )
 
 
 def _ball(radius: float) -> Mesh:

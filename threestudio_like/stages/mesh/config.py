@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import torch
 
+from ...engine.errors import ConfigError
 from ...engine.memory import MemoryWatch, bytes_of
 from ...engine.random import RandomStream
 from ...engine.schema.bounds import (
@@ -19,8 +20,10 @@ from ...engine.schema.bounds import (
     Size,
     Weight,
 )
+from ...guidance.registry import Moved
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...meshes.surface.extraction import ExtractionConfig
+from ...priors.diffusion import DiffusionPrior
 from ...renderers import BackgroundSample, ShadingConfig, StratifiedCameras, UniformCameras
 from ...renderers.camera_samplers import CameraSampler
 from ...renderers.mesh import MeshRenderer, MeshRendererConfig
@@ -143,6 +146,27 @@ class MeshStageConfig(DistillingConfig):
     def pixels(self, image_size: int) -> int:
         """Height and width of the rendering, for a prior's picture size."""
         return self.resolution or max(256, image_size)
+
+    def moves(self, place: Place) -> Moved | None:
+        """See `DistillingConfig.moves`: a surface."""
+        return "mesh"
+
+    def check(self, place: Place) -> None:
+        """See `DistillingConfig.check`."""
+        super().check(place)
+        self.shape.check(f"{place.name}.shape")
+        self.colours.check(f"{place.name}.colours")
+        self.check_latents(place.prior, place.name)
+
+    def check_latents(self, prior: DiffusionPrior, stage: str) -> None:
+        """Raise ConfigError where normals and mask cannot be latents of a prior."""
+        if self.latent_share > 0 and prior.facts.channels != 4:
+            raise ConfigError(
+                "shows normals and mask as latents of four channels, and the prior's have "
+                f"{prior.facts.channels}",
+                f"--{stage}.latent-share",
+                "Leave it at 0",
+            )
 
     def demand(self, place: Place) -> Demand:
         """See `DistillingConfig.demand`: a step of the beginning is rendered twice, at two sizes,

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ...engine.errors import ConfigError
 from ...engine.loop import ParameterGroup, Stage, Step
 from ...engine.progress import put
 from ...engine.schedule import Schedule
@@ -90,14 +89,8 @@ class MeshGuidances:
         main, more = config.guide(context)
         self.every = [WeightedGuidance("distil", main, Schedule.parse(config.weight)), *more]
         self.early: list[WeightedGuidance] = []
+        config.check_latents(context.prior, context.stage)
         if config.latent_share > 0:
-            if context.prior.facts.channels != 4:
-                raise ConfigError(
-                    "shows normals and mask as latents of four channels, and the prior's have "
-                    f"{context.prior.facts.channels}",
-                    f"--{context.stage}.latent-share",
-                    "Leave it at 0",
-                )
             # What is for pictures waits until there are any.
             score = replace(config.guidance, image_residual=False, image_loss=0.0)
             latent = ScoreDistillation(
