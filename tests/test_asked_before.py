@@ -191,6 +191,33 @@ def test_a_value_that_something_reads_is_not(name, values):
     assert idle_values(configured(values), [name]) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "why"),
+    [
+        ("place.spatial.factor", {"place.guidance": "sds"}, "--place.guidance is sds"),
+        ("place.spatial.score.scale", {"place.guidance": "sds"}, ""),
+        ("place.spatial.score.scale", {"place.guidance": "none"}, "--place.guidance is none"),
+        ("place.spatial.factor", {}, ""),
+        ("place.physical.order", {"place.weights.physical": "0"}, "weights.physical is 0"),
+        ("place.settle.tilt", {"place.stand": "false"}, "--place.stand is False"),
+        ("completion.inpainter", {"completion.when": "never"}, "--completion.when is never"),
+        ("completion.when", {"completion.when": "never"}, ""),
+    ],
+)
+def test_values_of_a_scene_are_said_too(name, values, why, prior):
+    config = configured(values, "comboverse")
+    lines = idle_values(config, [name])
+    assert bool(lines) == bool(why)
+    assert not lines or why in lines[0]
+    check_stages(config, prior)
+
+
+def test_guidances_of_a_scene_are_asked_too(prior):
+    config = configured({"place.guidances.normals.weight": "1"}, "comboverse")
+    with pytest.raises(UserError, match="this stage changes none"):
+        check_stages(config, prior)
+
+
 def test_what_one_reason_switches_off_stands_in_one_line():
     config = registry.configuration("latent-nerf", "default")
     names = [name for name in dotted(config) if name.startswith("representation.hash.")]

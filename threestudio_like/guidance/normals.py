@@ -168,12 +168,12 @@ def _beside(first: DiffusionPrior, config: NormalsConfig) -> Beside:
 
 def _no_shape() -> ConfigError:
     return ConfigError(
-        "looks at shapes, and this stage moves colours alone", "--guidance.normals", "Leave it out"
+        "looks at shapes, and this stage changes none", "--guidance.normals", "Leave it out"
     )
 
 
 def _check(subject: Subject, config: NormalsConfig) -> None:
-    if subject.moves == "colours":
+    if subject.moves in ("colours", "scene"):
         raise _no_shape()
     if config.prior:
         check_beside(config.prior)

@@ -65,8 +65,9 @@ class GuidanceContext:
         return self.prior.facts.camera or PLAIN_CAMERAS
 
 
-Moved = Literal["volume", "splats", "mesh", "colours"]
-"""What a stage optimises: a field by how it is drawn, a surface, or a surface's colours alone."""
+Moved = Literal["volume", "splats", "mesh", "colours", "scene"]
+"""What a stage optimises: a field by how it is drawn, a surface, a surface's colours alone, or
+where the objects of a scene are."""
 
 
 @dataclass(frozen=True, kw_only=True)

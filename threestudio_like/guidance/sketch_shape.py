@@ -4,6 +4,7 @@ a volume's occupancy."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,6 +59,10 @@ class SketchConfig:
     def on(self) -> bool:
         """Whether there is a sketch to follow."""
         return bool(self.path) and self.strictness > 0 and self.weight != 0
+
+    def idle(self, words: Sequence[str], place: str) -> str:
+        """See `stages.idle_values`: without a sketch the rest means nothing."""
+        return "" if self.on or words[0] == "path" else "there is no --sketch"
 
     def chosen_weight(self) -> float:
         """The weight; if it is not given, it follows from the strictness: 0 at 0, 0.004 at one

@@ -4,6 +4,7 @@ are, lit, or the light alone. What looks right in all three has its shape in its
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,6 +37,11 @@ class ShadingConfig:
     """Deviation of that noise, in scene units."""
     light_distance: tuple[Positive, Positive] = (0.8, 1.5)
     """Range of the light's distance from the origin."""
+
+    def idle(self, words: Sequence[str], place: str) -> str:
+        """See `stages.idle_values`: what never is lit has no use for a light."""
+        lit = self.diffuse_prob > 0 or words[0] == "diffuse_prob"
+        return "" if lit else f"--{place}diffuse-prob is 0"
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ..engine.errors import ConfigError
@@ -15,6 +16,9 @@ from ..guidance.weighted import WeightedGuidance, not_shared
 from ..priors.diffusion import DiffusionPrior
 from ..renderers.camera_samplers import CameraSampler, FixedCameras
 from .demand import Demand, Place, surface_demand
+
+OF_GUIDANCES = ("weight", "picture_size", "guidance", "guidances")
+"""Values of a stage that only its guidances read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +83,14 @@ class DistillingConfig:
     def demand(self, place: Place) -> Demand:
         """What the stage asks of memory; a stage of another kind says its own."""
         return surface_demand(place, 1, 0)
+
+    def idle(self, words: Sequence[str], place: str) -> str:
+        """See `stages.idle_values`: a stage without steps distils nothing (its field and its
+        cameras may serve another one), and another main guidance has its own configuration."""
+        if self.steps == 0:
+            return f"--{place}steps is 0" if words[0] in OF_GUIDANCES else ""
+        other = self.guidances.main if words[0] == "guidance" else ""
+        return f"--{place}guidances.main is {other}" if other else ""
 
     def moves(self, place: Place) -> Moved | None:
         """What the stage optimises, as far as its configuration says; a surface's colours, where it

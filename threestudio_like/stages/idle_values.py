@@ -1,5 +1,10 @@
 """Values that a user writes and that nothing reads, because another value switches off what they
-belong to: they are said, for what changes nothing is easily taken for what does not help."""
+belong to: they are said, for what changes nothing is easily taken for what does not help.
+
+A configuration that has such values says so itself, by a method `idle(words, place)`: why nothing
+reads the value that `words`, its name within the configuration, mean; "" where something may. What
+goes before the words in the whole name is `place` ("mesh.", or "").
+"""
 
 from __future__ import annotations
 
@@ -12,19 +17,12 @@ from typing import Any, Literal
 from ..engine.schema.by_name import ConfigsByName
 from ..guidance.choice import MAIN, WEIGHT, Guidances
 from ..guidance.registry import GUIDANCES
-from ..guidance.sketch_shape import SketchConfig
-from ..renderers import ShadingConfig
 from .demand import distilling
-from .distilling import DistillingConfig
-from .mesh.config import MeshStageConfig
-from .rounds import RoundsConfig
 
 EVERYWHERE = "guidance"
 """The first word of names that mean the guidances of all stages (`guide_stages`)."""
 SHOWN = 4
 """Names in a line at most."""
-OF_GUIDANCES = frozenset(item.name for item in dataclasses.fields(DistillingConfig)) - {"steps"}
-"""What a stage without steps has no use for; its field and its cameras may serve another one."""
 
 
 def idle_values(config: Any, names: Iterable[str]) -> list[str]:
@@ -65,7 +63,9 @@ def _reasons(config: Any, words: list[str]) -> Iterator[str]:
             return
         if not dataclasses.is_dataclass(node):
             return
-        yield from _off(node, rest, place)
+        idle = getattr(node, "idle", None)
+        if idle is not None:
+            yield from filter(None, (idle(rest, place),))
         yield from _not_chosen(node, word, place)
         node, place = getattr(node, word, None), f"{place}{word}."
 
@@ -77,26 +77,6 @@ def _unweighed(guidances: Guidances, words: list[str]) -> bool:
     name = GUIDANCES.canonical(words[0].replace("_", "-"))
     name = name if name in GUIDANCES.names() else words[0]
     return name != guidances.main and not guidances.weighs(name)
-
-
-def _off(node: Any, words: list[str], place: str) -> Iterator[str]:
-    """What switches off all of a configuration, or of it what `words` begin with."""
-    word, own = words[0], place.rstrip(".")
-    if isinstance(node, DistillingConfig):
-        if node.steps == 0 and (word in OF_GUIDANCES or isinstance(node, MeshStageConfig)):
-            if word != "steps":
-                more = " (--refine-mesh switches it on)" if own == "mesh" else ""
-                yield f"--{place}steps is 0{more}"
-        elif word == "guidance" and node.guidances.main and not getattr(node, "latent_share", 0):
-            yield f"--{place}guidances.main is {node.guidances.main}"
-    elif isinstance(node, RoundsConfig):
-        if not node.refine.times and words != ["refine", "times"]:
-            yield f"--{place}refine.times is empty"
-    elif isinstance(node, SketchConfig):
-        if not node.on and word != "path":
-            yield "there is no --sketch"
-    elif isinstance(node, ShadingConfig) and node.diffuse_prob == 0 and word != "diffuse_prob":
-        yield f"--{place}diffuse-prob is 0"
 
 
 def _not_chosen(node: Any, word: str, place: str) -> Iterator[str]:

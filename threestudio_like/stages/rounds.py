@@ -53,6 +53,11 @@ class RoundsConfig:
     rates: LearningRates = field(default_factory=LearningRates)
     regularise: Regularisation = field(default_factory=Regularisation)
 
+    def idle(self, words: Sequence[str], place: str) -> str:
+        """See `stages.idle_values`: no times switch the rounds off."""
+        on = self.refine.times or list(words) == ["refine", "times"]
+        return "" if on else f"--{place}refine.times is empty"
+
 
 @torch.no_grad()
 def make_targets(

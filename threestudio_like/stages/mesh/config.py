@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -146,6 +147,16 @@ class MeshStageConfig(DistillingConfig):
     def pixels(self, image_size: int) -> int:
         """Height and width of the rendering, for a prior's picture size."""
         return self.resolution or max(256, image_size)
+
+    def idle(self, words: Sequence[str], place: str) -> str:
+        """See `stages.idle_values`: everything is of a stage that is on."""
+        if self.steps == 0 and words[0] != "steps":
+            more = " (--refine-mesh switches it on)" if place == "mesh." else ""
+            return f"--{place}steps is 0{more}"
+        if self.latent_share > 0 and words[0] == "guidance":
+            # At the beginning it is asked of latents, whatever takes its place afterwards.
+            return ""
+        return super().idle(words, place)
 
     def moves(self, place: Place) -> Moved | None:
         """See `DistillingConfig.moves`: a surface."""

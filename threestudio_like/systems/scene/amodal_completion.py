@@ -3,6 +3,7 @@ that knows the box, and text (METHODS 4.2)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -51,6 +52,11 @@ class CompletionConfig:
     """Share of the box's longer side about it in the square that the inpainter is given."""
     size: Size = 128
     """Pixels of that square, at least the inpainter's own."""
+
+    def idle(self, words: Sequence[str], place: str) -> str:
+        """See `stages.idle_values`."""
+        off = self.when == "never" and words[0] != "when"
+        return f"--{place}when is never" if off else ""
 
 
 @dataclass

@@ -3,6 +3,7 @@ distillation of novel views, and by how things stand (METHODS 4.3 to 4.6)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -27,8 +28,8 @@ from ...guidance.choice import Guidances
 from ...guidance.guidance import Guidance, GuidanceInputs
 from ...guidance.physical import Bond, PhysicalConfig, PhysicalTerms
 from ...guidance.picture import DepthGuidance, ReferenceGuidance, at_size
-from ...guidance.registry import GuidanceContext
-from ...guidance.score_distillation import ScoreDistillation
+from ...guidance.registry import GuidanceContext, Subject
+from ...guidance.score_distillation import ScoreDistillation, check_score
 from ...guidance.spatial import SpatialConfig, SpatialScoreDistillation
 from ...guidance.weighted import (
     GuidanceFigures,
@@ -110,6 +111,28 @@ class PlacementConfig:
     def demand(self, place: Place) -> Demand:
         """What the placement asks of memory."""
         return surface_demand(place, self.views, 0)
+
+    def check(self, place: Place) -> None:
+        """See `DistillingConfig.check`."""
+        subject = Subject(prior=place.prior, encode=True, moves="scene")
+        if self.guidance != "none" and self.weights.spatial > 0:
+            check_score(subject, self.spatial.score)
+        self.guidances.check(subject)
+
+    def idle(self, words: Sequence[str], place: str) -> str:
+        """See `stages.idle_values`."""
+        if words[0] == "spatial":
+            if self.guidance == "none" or self.weights.spatial == 0:
+                off = "guidance is none" if self.guidance == "none" else "weights.spatial is 0"
+                return f"--{place}{off}"
+            return f"--{place}guidance is sds" if self._plain(words) else ""
+        if words[0] == "physical" and self.weights.physical == 0:
+            return f"--{place}weights.physical is 0"
+        return f"--{place}stand is False" if words[0] == "settle" and not self.stand else ""
+
+    def _plain(self, words: Sequence[str]) -> bool:
+        """Whether a value of the emphasis is meant where there is none."""
+        return self.guidance == "sds" and words[1:2] != ["score"]
 
     @staticmethod
     def paper() -> PlacementConfig:

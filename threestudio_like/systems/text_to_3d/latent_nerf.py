@@ -9,7 +9,7 @@ distillation stage on a tiled feature grid.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
@@ -174,6 +174,20 @@ class LatentNerf(System[Request, AssetModel]):
                 weight=5e-6, sigma=0.3, placement="mean", grid=0, samples=0, points=0
             ),
         )
+
+    def idle(self, words: Sequence[str], place: str) -> str:
+        """See `stages.idle_values`."""
+        if words[0] == "background_network" and self.background != "learned":
+            return f"--background is {self.background}"
+        if words[0] == "levels" and self.background != "random":
+            return f"--background is {self.background}"
+        if words[0] == "level" and not self.start.refine.times:
+            return "--start.refine.times is empty"
+        if words[0] == "sketch_times" and not self.sketch.on:
+            return "there is no --sketch"
+        if words[0] == "refine_levels" and not self.refine.refine.times:
+            return "--refine.refine.times is empty"
+        return ""
 
     def encodes(self, stage: str) -> bool:
         """The first distillation is of latents."""
