@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import ControlNetModel
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 from tests import control_twins
@@ -27,8 +28,10 @@ from threestudio_like.priors.control.kinds import CONTROL_KINDS, FARTHEST, Contr
 from threestudio_like.priors.diffusion import Condition
 from threestudio_like.priors.families.detection import load_folder
 from threestudio_like.priors.model_folder import DiffusersConfig
+from threestudio_like.priors.registry import EMBEDDED, embedded_folder
 from threestudio_like.renderers import Cameras
 from threestudio_like.renderers.geometry import Shape, geometry_maps
+from threestudio_like.training.control import build_control
 
 CASES: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     "sd": ("sd", ("controlnet",), {}),
@@ -47,6 +50,7 @@ CASES: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     "flux union": ("flux-dev", ("flux_controlnet",), {"num_mode": 5}),
 }
 KINDS = ("depth", "canny")
+WIDTH = "projection_class_embeddings_input_dim"
 WEIGHTS = (0.7, 0.4)
 
 
@@ -273,6 +277,57 @@ def test_what_does_not_fit_is_one_error(room):
     own = broken(places[0], {}, room, "own")
     (own / "control.json").write_text('{"kinds": ["canny"]}')
     refused(f"depth={own}", ModelError, "canny")
+
+
+def embedded(*control: str) -> Any:
+    """The embedded prior with control networks."""
+    return load_folder(
+        embedded_folder("diffusion"), DiffusersConfig(control=control, dtype="float32"), EMBEDDED
+    )
+
+
+def said_by(prior: Any, domain: Any = "colour") -> torch.Tensor:
+    """What the embedded prior predicts of two views with pictures of a cube's depth or edges."""
+    generator = torch.Generator().manual_seed(4)
+    latents = torch.randn(2, prior.facts.channels, 16, 16, generator=generator)
+    cameras = Cameras.orbit(
+        torch.tensor([0.0, 1.0]), torch.tensor([0.2, 0.2]), 3.0, fov_y=0.7, height=64, width=64
+    )
+    inputs = ControlInputs(geometry_maps(shape_of_cube(), cameras, 64))
+    shown = {kind: CONTROL_KINDS.get(kind).draw(inputs) for kind in KINDS}
+    text = prior.encode_text(["a red box"]).expand(2, -1, -1)
+    condition = Condition(text=text, cameras=cameras, control=shown, domain=domain)
+    return prior.epsilon(latents, torch.tensor([600, 600]), condition)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_embedded_network_is_of_the_embedded_prior(kind):
+    """Both are trained one after the other: what the one is told the other has to understand."""
+    plain, controlled = said_by(embedded()), said_by(embedded(kind))
+    assert controlled.isfinite().all()
+    assert (controlled - plain).abs().mean() > 0.01
+
+
+def test_a_network_that_knows_no_domains_is_told_the_camera_alone(room):
+    """One that was trained before its prior was taught normals."""
+    prior = embedded()
+    assert prior.facts.domains == ("colour", "normal")
+    told = prior.denoiser.config.projection_class_embeddings_input_dim
+    torch.manual_seed(3)
+    wide = control_twins._woken(build_control(prior.denoiser))
+    narrow = ControlNetModel.from_config({**wide.config, WIDTH: told - 1})
+    state = wide.state_dict()
+    first = "class_embedding.linear_1.weight"
+    narrow.load_state_dict({**state, first: state[first][:, :-1]})
+    for name, network in (("wide", wide), ("narrow", narrow)):
+        network.save_pretrained(room / name)
+    # In colours the last number is zero.
+    said = [said_by(embedded(f"depth={room / name}")) for name in ("wide", "narrow")]
+    assert torch.allclose(said[0], said[1], atol=1e-6)
+    other = ControlNetModel.from_config({**wide.config, WIDTH: told - 2})
+    other.save_pretrained(room / "other")
+    with pytest.raises(ModelError, match=f"told {told - 2} numbers of a view"):
+        embedded(f"depth={room / 'other'}")
 
 
 def shape_of_cube() -> Shape:

@@ -44,6 +44,7 @@ def attach(prior: DiffusersPrior, family: str) -> None:
                 prior.denoiser,
                 family=family,
                 downscale=prior.downscale_of_latents,
+                domains=int("normal" in prior.facts.domains),
             )
         )
     prior.controls = tuple(found)

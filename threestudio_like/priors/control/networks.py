@@ -68,6 +68,9 @@ class Row:
 def _controlnet(control: Control, pictures: torch.Tensor, call: Call) -> dict[str, Any]:
     network, values = control.network, call.values
     labels = values.get("class_labels") if network.config.class_embed_type else None
+    if labels is not None and labels.ndim == 2:
+        # Of those that know nothing of domains, see `_check_told`.
+        labels = labels[:, : network.config.projection_class_embeddings_input_dim]
     down, middle = network(
         values["sample"],
         values["timestep"],
@@ -183,12 +186,20 @@ ROWS: dict[str, Row] = {
 
 @working()
 def load_control(
-    folder: Path, kind: str, weight: float, denoiser: Any, *, family: str, downscale: int
+    folder: Path,
+    kind: str,
+    weight: float,
+    denoiser: Any,
+    *,
+    family: str,
+    downscale: int,
+    domains: int = 0,
 ) -> Control:
     """A control network for a denoiser, on no device yet.
 
     Args:
-        family: short name of the denoiser's. downscale: pixels per latent along an edge.
+        family: short name of the denoiser's. downscale: pixels per latent along an edge. domains:
+            numbers, behind those of the camera, by which the denoiser is told what to show.
 
     Raises:
         ModelError: it is another network, of another family, or of other sizes.
@@ -212,6 +223,7 @@ def load_control(
         )
     network = load_part(folder.parent, folder.name, name, denoiser.dtype, (name,))
     _check(network, denoiser, row, folder=folder, downscale=downscale)
+    _check_told(network, denoiser, folder, domains)
     if name == "FluxControlNetModel" and network.union and kind not in FLUX_MODES:
         raise ModelError(
             f'is a union of kinds without "{kind}"', str(folder), f"Take {' or '.join(FLUX_MODES)}"
@@ -269,6 +281,22 @@ def _check(network: Any, denoiser: Any, row: Row, *, folder: Path, downscale: in
         raise ModelError(
             f"makes pictures {shrinks} times smaller, and the prior's latents are {downscale} "
             "times smaller",
+            str(folder),
+            "Take the control network that was trained for this prior",
+        )
+
+
+def _check_told(network: Any, denoiser: Any, folder: Path, domains: int) -> None:
+    """Raise ModelError where a network is told other numbers of a view than its denoiser; those
+    that tell a domain come last, and a network that was trained without them does not read them."""
+    if network.config.get("class_embed_type") is None:
+        return
+    name = "projection_class_embeddings_input_dim"
+    mine, wanted = (c.config.get(name) for c in (network, denoiser))
+    if mine not in (wanted, (wanted or 0) - domains):
+        raise ModelError(
+            f"is told {mine or 'no'} numbers of a view, and the prior's denoiser {wanted or 'none'}"
+            ": it is for another model",
             str(folder),
             "Take the control network that was trained for this prior",
         )
