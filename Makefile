@@ -59,6 +59,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/text_to_3d.py
 	$(BIN)/python benchmarks/texture.py
 	$(BIN)/python benchmarks/painting.py
+	$(BIN)/python benchmarks/control.py
 	$(BIN)/python benchmarks/sketch_shape.py
 	$(BIN)/python benchmarks/roundtrip.py
 	$(BIN)/python benchmarks/mesh_speed.py

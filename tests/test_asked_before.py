@@ -100,12 +100,14 @@ def test_a_stage_without_steps_is_not_asked(prior):
 def test_views_that_are_denoised_together_are_not_shared(prior):
     config = configured({})
     check_stages(config, prior)
-    with pytest.raises(UserError, match="denoised together"):
+    with pytest.raises(UserError, match=r"stages distil, rgb: .*denoised together") as caught:
         check_stages(config, prior, microbatches=2)
+    for stage in ("distil", "rgb"):
+        assert f"--{stage}.guidance.joint-views False" in caught.value.line()
     apart = {f"{stage}.guidance.joint_views": "false" for stage in ("distil", "rgb", "mesh")}
     check_stages(configured(apart), prior, microbatches=2)
     normals = {**apart, "rgb.guidances.normals.weight": "1"}
-    with pytest.raises(UserError, match=r"guidance\.normals\.joint-views"):
+    with pytest.raises(UserError, match=r"--rgb\.guidances\.normals\.joint-views"):
         check_stages(configured(normals), prior, microbatches=2)
 
 

@@ -86,13 +86,14 @@ def shrink_guidances(weighted: Iterable[WeightedGuidance]) -> str:
     return " and ".join(filter(None, (one.guidance.shrink() for one in weighted)))
 
 
-def not_shared(names: Sequence[str], stage: str, option: str = "") -> ConfigError:
-    """Of guidances that want all views of a step at once, where these are divided."""
-    own = f"{option or stage}.guidance" if "distil" in names else f"guidance.{names[0]}"
+def not_shared(stages: Sequence[str], guidances: Sequence[str]) -> ConfigError:
+    """Of guidances, by their dotted names, that want all views of a step at once, where these are
+    divided."""
+    apart = " ".join(f"--{name}.joint-views False" for name in guidances)
     return ConfigError(
         "views that are denoised together cannot be shared",
-        f"stage {stage}",
-        f"Leave --ranks and --accumulate out, or add --{own}.joint-views False",
+        f"{'stages' if len(stages) > 1 else 'stage'} {', '.join(stages)}",
+        f"Leave --ranks and --accumulate out, or add {apart}",
     )
 
 
@@ -109,5 +110,6 @@ def own_views(
     """
     whole = [one.name for one in weighted if one.guidance.wants_all_views]
     if step.microbatches > 1 and whole:
-        raise not_shared(whole, step.stage, option)
+        own = f"{option or step.stage}.guidance" if "distil" in whole else f"guidance.{whole[0]}"
+        raise not_shared([step.stage], [own])
     return cameras[step.microbatch_views(len(cameras))]

@@ -14,6 +14,7 @@ from ..engine.random import RandomStream
 from ..guidance.choice import Guidances
 from ..guidance.registry import Beside
 from ..guidance.score_distillation import ScoreDistillationConfig
+from ..guidance.weighted import not_shared
 from ..priors.diffusion import DiffusionPrior
 from ..renderers import (
     BackgroundSample,
@@ -143,12 +144,18 @@ def check_stages(
     Raises:
         ConfigError, InputError, ModelError: one of them could not.
     """
+    together: dict[str, list[str]] = {}
     for name, stage, holder in distilling(config):
         check = getattr(stage, "check", None)
-        if check is not None:
-            own = prior.at_size(getattr(stage, "picture_size", 0))
-            place = Place(name=name, holder=holder, prior=own, microbatches=microbatches)
-            check(replace(place, present=present))
+        if check is None:
+            continue
+        own = prior.at_size(getattr(stage, "picture_size", 0))
+        place = Place(name=name, holder=holder, prior=own, present=present)
+        check(place)
+        found = stage.together(place) if hasattr(stage, "together") else []
+        together |= {name: found} if found else {}
+    if microbatches > 1 and together:
+        raise not_shared([*together], [option for own in together.values() for option in own])
 
 
 def demands(

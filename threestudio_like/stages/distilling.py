@@ -12,7 +12,7 @@ from ..guidance.choice import Guidances
 from ..guidance.guidance import Guidance
 from ..guidance.registry import GuidanceContext, Moved, Subject
 from ..guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig, check_score
-from ..guidance.weighted import WeightedGuidance, not_shared
+from ..guidance.weighted import WeightedGuidance
 from ..priors.diffusion import DiffusionPrior
 from ..renderers.camera_samplers import CameraSampler, FixedCameras
 from .demand import Demand, Place, surface_demand
@@ -104,12 +104,18 @@ class DistillingConfig:
         if not self.guidances.main:
             check_score(subject, self.guidance)
         self.guidances.check(subject)
-        if place.microbatches > 1 and place.prior.facts.joint_views > 1:
-            main = self.guidances.main_config() or self.guidance
-            asked = {"distil": main, **self.guidances.asked()}
-            together = [name for name, own in asked.items() if getattr(own, "joint_views", False)]
-            if together:
-                raise not_shared(together, place.name)
+
+    def together(self, place: Place) -> list[str]:
+        """The guidances, by their dotted names, that want all views of a step at once."""
+        if place.prior.facts.joint_views <= 1:
+            return []
+        main, more = self.guidances.main, f"{place.name}.guidances"
+        asked = {
+            f"{more}.{main}" if main else f"{place.name}.guidance": self.guidances.main_config()
+        }
+        asked = {name: own or self.guidance for name, own in asked.items()}
+        asked |= {f"{more}.{name}": own for name, own in self.guidances.asked().items()}
+        return [name for name, own in asked.items() if getattr(own, "joint_views", False)]
 
 
 def sampler_of_prior(context: GuidanceContext) -> CameraSampler | None:
