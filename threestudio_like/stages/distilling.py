@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..engine.errors import ConfigError
 from ..engine.schema.bounds import Count, OptionalSize, Weight
@@ -110,10 +111,9 @@ class DistillingConfig:
         if place.prior.facts.joint_views <= 1:
             return []
         main, more = self.guidances.main, f"{place.name}.guidances"
-        asked = {
-            f"{more}.{main}" if main else f"{place.name}.guidance": self.guidances.main_config()
-        }
-        asked = {name: own or self.guidance for name, own in asked.items()}
+        asked: dict[str, Any] = {f"{place.name}.guidance": self.guidance}
+        if main:
+            asked = {f"{more}.{main}": self.guidances.main_config()}
         asked |= {f"{more}.{name}": own for name, own in self.guidances.asked().items()}
         return [name for name, own in asked.items() if getattr(own, "joint_views", False)]
 
