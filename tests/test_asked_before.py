@@ -106,6 +106,10 @@ def test_views_that_are_denoised_together_are_not_shared(prior):
         assert f"--{stage}.guidance.joint-views False" in caught.value.line()
     apart = {f"{stage}.guidance.joint_views": "false" for stage in ("distil", "rgb", "mesh")}
     check_stages(configured(apart), prior, microbatches=2)
+    words = {**apart, "rgb.guidances.main": "spatial"}
+    words["rgb.guidances.spatial.spatial.score.joint_views"] = "true"
+    with pytest.raises(UserError, match=r"--rgb\.guidances\.spatial\.spatial\.score\.joint"):
+        check_stages(configured(words), prior, microbatches=2)
     normals = {**apart, "rgb.guidances.normals.weight": "1"}
     with pytest.raises(UserError, match=r"--rgb\.guidances\.normals\.joint-views"):
         check_stages(configured(normals), prior, microbatches=2)

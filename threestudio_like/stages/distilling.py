@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from ..engine.errors import ConfigError
@@ -115,7 +115,18 @@ class DistillingConfig:
         if main:
             asked = {f"{more}.{main}": self.guidances.main_config()}
         asked |= {f"{more}.{name}": own for name, own in self.guidances.asked().items()}
-        return [name for name, own in asked.items() if getattr(own, "joint_views", False)]
+        return [whole for name, own in asked.items() for whole in _together(own, name)]
+
+
+def _together(config: Any, name: str) -> Iterator[str]:
+    """The score distillations of a guidance's configuration that denoise all views together; those
+    by a prior of their own, which is not known yet, are left out."""
+    if not is_dataclass(config) or getattr(config, "prior", ""):
+        return
+    if getattr(config, "joint_views", False):
+        yield name
+    for item in fields(config):
+        yield from _together(getattr(config, item.name), f"{name}.{item.name}")
 
 
 def sampler_of_prior(context: GuidanceContext) -> CameraSampler | None:
