@@ -121,12 +121,15 @@ class DistillingConfig:
 def _together(config: Any, name: str) -> Iterator[str]:
     """The score distillations of a guidance's configuration that denoise all views together; those
     by a prior of their own, which is not known yet, are left out."""
-    if not is_dataclass(config) or getattr(config, "prior", ""):
+    if not is_dataclass(config):
         return
-    if getattr(config, "joint_views", False):
+    values = {item.name: getattr(config, item.name) for item in fields(config)}
+    if values.get("prior"):
+        return
+    if values.get("joint_views"):
         yield name
-    for item in fields(config):
-        yield from _together(getattr(config, item.name), f"{name}.{item.name}")
+    for key, value in values.items():
+        yield from _together(value, f"{name}.{key}")
 
 
 def sampler_of_prior(context: GuidanceContext) -> CameraSampler | None:
