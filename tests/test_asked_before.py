@@ -190,6 +190,7 @@ def test_a_value_that_nothing_reads_is_said(name):
         ("rgb.shading.soft_shading", {"rgb.shading.diffuse_prob": "0.5"}),
         ("rgb.shading.diffuse_prob", {}),
         ("sketch.strictness", {"sketch.path": "a.obj"}),
+        ("sketch.strictness", {"sketch.path": "a.obj", "sketch.strictness": "0"}),
         ("rgb.levels", {"rgb.steps": "0"}),
     ],
 )

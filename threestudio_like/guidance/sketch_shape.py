@@ -62,7 +62,7 @@ class SketchConfig:
 
     def idle(self, words: Sequence[str], place: str) -> str:
         """See `stages.idle_values`: without a sketch the rest means nothing."""
-        return "" if self.on or words[0] == "path" else "there is no --sketch"
+        return "" if self.path or words[0] == "path" else "there is no --sketch"
 
     def chosen_weight(self) -> float:
         """The weight; if it is not given, it follows from the strictness: 0 at 0, 0.004 at one

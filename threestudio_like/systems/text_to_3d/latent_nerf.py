@@ -183,7 +183,7 @@ class LatentNerf(System[Request, AssetModel]):
             return f"--background is {self.background}"
         if words[0] == "level" and not self.start.refine.times:
             return "--start.refine.times is empty"
-        if words[0] == "sketch_times" and not self.sketch.on:
+        if words[0] == "sketch_times" and not self.sketch.path:
             return "there is no --sketch"
         if words[0] == "refine_levels" and not self.refine.refine.times:
             return "--refine.refine.times is empty"
