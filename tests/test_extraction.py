@@ -14,6 +14,7 @@ from PIL import Image
 
 from threestudio_like.cli import main
 from threestudio_like.commands.jobs.reconstruct import Reconstruct
+from threestudio_like.engine.config import set_dotted
 from threestudio_like.engine.errors import ConfigError
 from threestudio_like.meshes.mesh import Asset, Mesh
 from threestudio_like.meshes.surface.extraction import ExtractionConfig, extract, silhouette
@@ -27,6 +28,7 @@ from threestudio_like.stages.field_to_mesh import AssetConfig, surface_settings
 from threestudio_like.systems.image_to_3d.cisp import CispReconstruction
 from threestudio_like.systems.image_to_3d.field_optimisation import PictureOptimisation
 from threestudio_like.systems.image_to_3d.g3dr import G3drReconstruction
+from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
 from .runs import QUICK, run
 
@@ -151,6 +153,15 @@ def test_without_smoothing_it_is_the_fields_own_surface():
     )
     away = np.abs(block(0.4, 0.5, 0.3)(mesh.vertices.astype(np.float64)) - offset)
     assert np.quantile(away, 0.99) < 0.1 * 2 / 63
+
+
+def test_a_budget_of_no_shape_is_refused_before_anything_begins():
+    """By its dotted name too: the surface was gone at the end of the run."""
+    assert ExtractionConfig(faces=0).faces == 0
+    with pytest.raises(ConfigError, match="at least 50, got 1"):
+        ExtractionConfig(faces=1)
+    with pytest.raises(ConfigError, match="at least 50, got 49"):
+        set_dotted(LatentNerf(), "mesh.extraction.faces", "49")
 
 
 def test_the_volume_of_a_curved_surface_is_its_own():

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from ..engine.errors import ConfigError, InputError
 from ..engine.events import in_notebook
+from ..engine.schema.bounds import FEWEST_FACES
 from ..engine.schema.former import FormerKey
 
 O = TypeVar("O")
@@ -328,8 +329,9 @@ def check_numbers(values: dict[str, Any]) -> None:
             kind = f"from {low:g} to {high:g}" if high <= 10_000 else f"at least {low:g}"
             unit = " pixels" if name in ("texture", "resolution") else ""
             raise ConfigError(f"must be {kind}{unit}, got {value:g}", flag(name), remedy)
-    if values.get("faces") and values["faces"] < 50:
-        raise ConfigError(f"must be 0 (keep all) or at least 50, got {values['faces']}", "--faces")
+    if values.get("faces") and values["faces"] < FEWEST_FACES:
+        few = f"must be 0 (keep all) or at least {FEWEST_FACES}, got {values['faces']}"
+        raise ConfigError(few, "--faces")
     fov = values.get("fov")
     if fov and not 5 <= fov <= 120:
         raise ConfigError(

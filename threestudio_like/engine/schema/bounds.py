@@ -120,3 +120,5 @@ Greys = Annotated[tuple[Share, ...], NotEmpty()]
 """Levels of grey, in turn."""
 FieldOfView = Annotated[float, Bounds(low=1, high=170)]
 """A camera's vertical angle, in degrees."""
+FEWEST_FACES = 50
+"""Of a mesh that is decimated: fewer are no shape any more."""

@@ -11,8 +11,8 @@ import torch
 from scipy.ndimage import distance_transform_edt, label
 from skimage.measure import marching_cubes
 
-from ...engine.errors import ExportError
-from ...engine.schema.bounds import Count, Number, Size, Weight
+from ...engine.errors import ConfigError, ExportError
+from ...engine.schema.bounds import FEWEST_FACES, Count, Number, Size, Weight
 from ...kernels import rasterize
 from ..mesh import Mesh
 from .fidelity import curved_volume, keeping_blur, match_volume, return_to, settle
@@ -36,6 +36,13 @@ class ExtractionConfig:
     """Iterations of the bilateral filter of normals."""
     pieces: Number = 1
     """Number of connected pieces to keep, largest first."""
+
+    def __post_init__(self) -> None:
+        if 0 < self.faces < FEWEST_FACES:
+            raise ConfigError(
+                f'"faces" must be 0 (keep all) or at least {FEWEST_FACES}, got {self.faces}',
+                "extraction.faces",
+            )
 
 
 PER_POINT, BESIDE = 110.0, 256 << 20
@@ -268,7 +275,7 @@ def extract(
     mesh = whole if config.blur <= 0 else largest_pieces(mesh, config.pieces)
     mesh = relax(mesh, config.relax)
     mesh = flatten(decimate(mesh, config.faces), config.flatten)
-    mesh = largest_pieces(mesh, config.pieces, 0.0)
+    mesh = largest_pieces(mesh, config.pieces, 0.0) if len(mesh.faces) else mesh
     if len(mesh.faces) < 4:
         raise ExportError(
             "the surface has no faces left", "export", "Raise the face budget or run more steps"
