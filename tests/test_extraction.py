@@ -162,6 +162,8 @@ def test_a_budget_of_no_shape_is_refused_before_anything_begins():
         ExtractionConfig(faces=1)
     with pytest.raises(ConfigError, match="at least 50, got 49"):
         set_dotted(LatentNerf(), "mesh.extraction.faces", "49")
+    with pytest.raises(ConfigError, match="at least 8, got 1"):
+        set_dotted(LatentNerf(), "mesh.extraction.size", "1")
 
 
 def test_the_volume_of_a_curved_surface_is_its_own():

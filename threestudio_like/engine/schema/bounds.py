@@ -100,6 +100,8 @@ Number = Annotated[int, Bounds(low=1, high=1_000_000_000)]
 """How many, one at least."""
 Size = Annotated[int, Bounds(low=1, high=65536)]
 """An edge in pixels, texels, cells or points."""
+SurfaceGrid = Annotated[int, Bounds(low=8, high=65536)]
+"""Points along an edge of a grid in which a surface is looked for."""
 OptionalSize = Annotated[int, Bounds(low=0, high=65536)]
 """An edge; 0 leaves the choice to the program."""
 Weight = Annotated[float, Bounds(low=0)]

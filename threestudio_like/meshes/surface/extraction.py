@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt, label
 from skimage.measure import marching_cubes
 
 from ...engine.errors import ConfigError, ExportError
-from ...engine.schema.bounds import FEWEST_FACES, Count, Number, Size, Weight
+from ...engine.schema.bounds import FEWEST_FACES, Count, Number, SurfaceGrid, Weight
 from ...kernels import rasterize
 from ..mesh import Mesh
 from .fidelity import curved_volume, keeping_blur, match_volume, return_to, settle
@@ -23,7 +23,7 @@ from .smoothing import flatten, relax
 class ExtractionConfig:
     """How a mesh is extracted from a volume."""
 
-    size: Size = 112
+    size: SurfaceGrid = 112
     """Number of grid points along an edge."""
     faces: Count = 16000
     """Largest number of faces after decimation; 0 keeps all."""
