@@ -27,23 +27,19 @@ from tables import ROOT, publish, table
 from variants import trained
 from worlds import add_world, runs, world_at_hand
 
+SCALED = ["--scale_gradients", "true"]
+PUBLISHED = [*SCALED, "--clear", "false"]
+UNKNOWING = ["--generator.relief", "false"]
 VARIANTS: dict[str, list[str]] = {
-    "full": [],
-    "published scaling": ["--clear", "false"],
-    "no gradient scaling": ["--scale_gradients", "false"],
-    "no CLIP": ["--clip", "0"],
-    "single resolution": ["--generator.levels", "1"],
-    "published start": ["--generator.relief", "false", "--clear", "false"],
-    "published start, no scaling": ["--generator.relief", "false", "--scale_gradients", "false"],
-    "colours alone": ["--generator.relief", "false", "--clear", "false", "--depth_loss", "0"],
-    "colours alone, no scaling": [
-        "--generator.relief",
-        "false",
-        "--depth_loss",
-        "0",
-        "--scale_gradients",
-        "false",
-    ],
+    "full": SCALED,
+    "published scaling": PUBLISHED,
+    "no gradient scaling": [],
+    "no CLIP": [*SCALED, "--clip", "0"],
+    "single resolution": [*SCALED, "--generator.levels", "1"],
+    "published start": [*UNKNOWING, *PUBLISHED],
+    "published start, no scaling": UNKNOWING,
+    "colours alone": [*UNKNOWING, *PUBLISHED, "--depth_loss", "0"],
+    "colours alone, no scaling": [*UNKNOWING, "--depth_loss", "0"],
 }
 YAWS = (-30.0, -20.0, -10.0, 10.0, 20.0, 30.0)
 """Degrees."""
