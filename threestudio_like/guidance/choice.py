@@ -110,7 +110,7 @@ class Guidances(OpenConfig):
             if kind.check is not None:
                 kind.check(subject, own)
 
-    def asked(self) -> dict[str, Any]:
+    def weighed(self) -> dict[str, Any]:
         """The configurations of those with any weight, but for the main one, by their names."""
         return {n: one.config for n, one in self._chosen.items() if self.weighs(n)}
 

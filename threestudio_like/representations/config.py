@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 
-from ..engine.schema.by_name import ConfigsByName
+from ..engine.schema.by_name import ConfigsByName, chosen
 from .field import Field
 from .gaussians import GaussianCloud, GaussianConfig
 from .hash_grid import HashGridConfig, HashGridField
@@ -77,18 +76,6 @@ class FieldConfig:
     def __post_init__(self) -> None:
         REPRESENTATIONS.check(self.kind, "representation.kind")
 
-    def check(self, place: str) -> None:
-        """Raise ConfigError where the sizes of the kind do not go together; `place` is the
-        configuration's dotted name."""
-        check = getattr(self.chosen(), "check", None)
-        if check is not None:
-            check(f"{place}.{self.kind}")
-
-    def chosen(self) -> Any:
-        """The configuration of the kind."""
-        own = self.kind in OtherFields.own
-        return getattr(self, self.kind) if own else self.others.of(self.kind)
-
     def build(
         self, channels: int, seed: int, start: torch.Tensor | None = None, sigmoid: bool = False
     ) -> Field:
@@ -98,4 +85,4 @@ class FieldConfig:
         1] (RGB), whatever the configuration of the kind says.
         """
         request = FieldRequest(channels=channels, seed=seed, features=start, display=sigmoid)
-        return REPRESENTATIONS.get(self.kind).build(self.chosen(), request)
+        return REPRESENTATIONS.get(self.kind).build(chosen(self), request)

@@ -15,6 +15,7 @@ from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.random import RandomStream
 from ..engine.schedule import Schedule
 from ..engine.schema.bounds import Count, Decay, Positive, ScheduleText, Weight
+from ..engine.schema.by_name import check_chosen
 from ..guidance.guidance import Guidance, GuidanceInputs
 from ..guidance.registry import GuidanceContext, Moved
 from ..guidance.score_distillation import ScoreDistillationConfig
@@ -301,7 +302,7 @@ class DistillationConfig(DistillingConfig):
         super().check(place)
         own = self.field_of(place)
         if own is not None and place.present is None:
-            own.check("representation")
+            check_chosen(own, "representation")
         if not place.encode:
             check_light(self, place.name, latents=True)
 

@@ -114,7 +114,7 @@ class DistillingConfig:
         asked: dict[str, Any] = {f"{place.name}.guidance": self.guidance}
         if main:
             asked = {f"{more}.{main}": self.guidances.main_config()}
-        asked |= {f"{more}.{name}": own for name, own in self.guidances.asked().items()}
+        asked |= {f"{more}.{name}": own for name, own in self.guidances.weighed().items()}
         return [whole for name, own in asked.items() for whole in _together(own, name)]
 
 

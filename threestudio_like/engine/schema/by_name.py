@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from ..config import to_dict
 from ..registry import Registry
 from .checking import OpenConfig, update
+
+
+class Choice(Protocol):
+    """A configuration that chooses one of several kinds: the name, a value of the name for each of
+    the package's own, and `others` for those of plug-ins."""
+
+    @property
+    def kind(self) -> str:
+        """The name of the kind."""
+
+    @property
+    def others(self) -> ConfigsByName:
+        """The plug-ins' kinds."""
+
+
+def chosen(choice: Choice) -> Any:
+    """The configuration of the kind that is chosen. Raises ConfigError where there is none."""
+    name = choice.others.registry.canonical(choice.kind)
+    own = name in type(choice.others).own
+    return getattr(choice, name) if own else choice.others.of(name)
+
+
+def check_chosen(choice: Choice, place: str) -> None:
+    """Raise ConfigError where the values of the kind that is chosen do not go together, as it says
+    by a method `check(place)`; `place` is the choice's dotted name."""
+    check = getattr(chosen(choice), "check", None)
+    if check is not None:
+        check(f"{place}.{choice.others.registry.canonical(choice.kind)}")
 
 
 class ConfigsByName(OpenConfig):

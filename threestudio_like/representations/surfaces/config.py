@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from ...engine.schema.by_name import ConfigsByName
+from ...engine.schema.by_name import ConfigsByName, chosen
 from .flexicubes import FlexiCubes, FlexiCubesConfig
 from .registry import SURFACES, SurfaceKind
 from .remeshing import Remeshing, RemeshingConfig
@@ -51,18 +50,6 @@ class ShapeConfig:
     def __post_init__(self) -> None:
         SURFACES.check(self.kind, "mesh.shape.kind")
 
-    def check(self, place: str) -> None:
-        """Raise ConfigError where the sizes of the kind do not go together; `place` is the
-        configuration's dotted name."""
-        check = getattr(self.chosen(), "check", None)
-        if check is not None:
-            check(f"{place}.{SURFACES.canonical(self.kind)}")
-
-    def chosen(self) -> Any:
-        """The configuration of the kind."""
-        name = SURFACES.canonical(self.kind)
-        return getattr(self, name) if name in OtherSurfaces.own else self.others.of(name)
-
     def build(self) -> Surface:
         """The surface, as it is before it begins with a mesh."""
-        return SURFACES.get(SURFACES.canonical(self.kind)).build(self.chosen())
+        return SURFACES.get(self.kind).build(chosen(self))

@@ -21,6 +21,7 @@ from ...engine.schema.bounds import (
     Size,
     Weight,
 )
+from ...engine.schema.by_name import check_chosen
 from ...guidance.registry import Moved
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...meshes.surface.extraction import ExtractionConfig
@@ -165,8 +166,8 @@ class MeshStageConfig(DistillingConfig):
     def check(self, place: Place) -> None:
         """See `DistillingConfig.check`."""
         super().check(place)
-        self.shape.check(f"{place.name}.shape")
-        self.colours.check(f"{place.name}.colours")
+        check_chosen(self.shape, f"{place.name}.shape")
+        check_chosen(self.colours, f"{place.name}.colours")
         self.check_latents(place.prior, place.name)
 
     def check_latents(self, prior: DiffusionPrior, stage: str) -> None:
