@@ -445,6 +445,62 @@ def test_runs_side_by_side(tmp_path, capsys):
     assert "is no run's folder" in capsys.readouterr().err
 
 
+class Window:
+    """A browser's camera, as the server knows it: what it was sent, and what it tells."""
+
+    image_width, look_at = 390, (0.0, 0.0, 0.0)
+
+    def __init__(self, server: ViewerServer, monkeypatch) -> None:
+        self.camera, self.sent, self.gui = self, [], self
+        self._tells: list = []
+        self.atomic = contextlib.nullcontext
+        connected: list = []
+        monkeypatch.setattr(server.viser, "on_client_connect", connected.append)
+        server.look_from(radius=1.0)
+        self.begun = tuple(server.viser.initial_camera.position)
+        self._at, self.aspect = self.begun, 0.487
+        connected[0](self)
+
+    @property
+    def position(self) -> tuple[float, ...]:
+        return self._at
+
+    @position.setter
+    def position(self, at: tuple[float, ...]) -> None:
+        self._at = at
+        self.sent.append(at)
+
+    def on_update(self, told) -> None:
+        self._tells.append(told)
+
+    def tell(self, at: tuple[float, ...], aspect: float = 0.487) -> int:
+        """How often the camera is sent on when the browser says that it is there."""
+        before, (self._at, self.aspect) = len(self.sent), (at, aspect)
+        self._tells[0](self)
+        return len(self.sent) - before
+
+
+def test_a_camera_that_goes_back_while_its_page_is_built_is_sent_on(server, monkeypatch):
+    window = Window(server, monkeypatch)
+    (place,) = window.sent
+    assert np.linalg.norm(place) > np.linalg.norm(window.begun)  # a phone is narrow
+    assert window.tell(place) == 0
+    for late in (window.begun, serving.UNPLACED):
+        assert window.tell(late) == 1
+        assert window.sent[-1] == place
+    # Turned over: it stands nearer. A place of before, told with the new shape, is not the user's.
+    assert window.tell(place, 2.05) == 1
+    assert np.linalg.norm(window.sent[-1]) < np.linalg.norm(place)
+    assert window.tell(place, 2.05) == 1
+    assert window.tell(window.sent[-1], 2.05) == 0
+
+
+def test_a_camera_that_its_user_moved_is_left_alone(server, monkeypatch):
+    window = Window(server, monkeypatch)
+    moved = tuple(0.9 * v for v in window.sent[-1])
+    assert window.tell(moved) == window.tell(moved, 2.05) == 0
+
+
 def test_a_click_finds_an_object_and_a_drag_is_a_box():
     mask = np.zeros((40, 60), bool)
     mask[10:20, 30:50] = True

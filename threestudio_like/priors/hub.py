@@ -20,8 +20,12 @@ LEFT_OUT = (
     *("vae_1_0", "vae_encoder", "vae_decoder", "unet_onnx", "watermarker"),
 )
 """Folders of a repository that no prediction needs."""
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
-"""Errors of a disk, not of the network."""
+NO_ROOM = tuple(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS")
+    if hasattr(errno, name)
+)
+"""Errors of a disk, not of the network. Windows knows no quota."""
 SMALL = (".json", ".txt", ".model", ".jinja")
 """Suffixes of configurations and tokenizers."""
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")

@@ -32,6 +32,8 @@ POLICY = (
     "frame-ancestors 'none'"
 )
 """What a browser lets the page do: nothing from anywhere else."""
+UNPLACED = (3.0, 3.0, 3.0)
+"""Where a browser's camera is before it is told anything."""
 WIDE = 640
 """Pixels of a scene from which on the panel lies beside it."""
 BRAND = (150, 50, 34)
@@ -147,16 +149,19 @@ class ViewerServer:
 
         @self.viser.on_client_connect
         def _(client: Any) -> None:
-            camera, shape, ours, one = client.camera, 0.0, [begun], threading.Lock()
+            camera, shape, one = client.camera, 0.0, threading.Lock()
+            ours = [UNPLACED, begun]
 
             def look(_: Any = None) -> None:
                 nonlocal shape
-                # A window that changes while its page is built tells its new shape with the place
-                # where the camera was before; only a place that is none of ours is the user's.
+                # While its page is built a browser tells places where the camera was before, with
+                # an old shape or a new one, and may go back to the first after it was sent on.
+                # Only a place that is none of ours is the user's.
                 with one:
                     at, aspect = camera.position, float(camera.aspect or 1.0)
-                    moved = all(math.dist(at, eye) > 1e-3 * math.hypot(*eye) for eye in ours)
-                    if abs(aspect - shape) <= 0.01 or (shape and moved):
+                    near = [math.dist(at, eye) <= 1e-3 * math.hypot(*eye) for eye in ours]
+                    there = near[-1] and abs(aspect - shape) <= 0.01
+                    if shape and (there or not any(near)):
                         return
                     shape = aspect
                     ours.append(place(aspect))
