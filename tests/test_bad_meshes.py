@@ -3,6 +3,7 @@ written."""
 
 import resource
 
+import numpy as np
 import pytest
 
 from threestudio_like.cli import main
@@ -71,3 +72,45 @@ def test_three_hundred_mutations(tmp_path):
     assert not any("\n" in line for line in lines)
     # Some mutations leave a mesh that can be read, most do not.
     assert 60 < refused < 300
+
+
+PLY = """ply
+format ascii 1.0
+element vertex 4
+property float x
+property float y
+property float z
+property float nx
+property float ny
+property float nz
+element face 2
+property list uchar int vertex_indices
+end_header
+0 0 0 0 0 {long}
+1 0 0 0 0 {long}
+0 {high} 0 0 0 {long}
+1 1 0 0 0 {long}
+3 0 1 2
+3 1 3 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("high", "said"), [("nan", "that are not numbers (0, nan, 0)"), ("1e30", "beyond 1e+18 (0, ")]
+)
+def test_positions_that_cannot_be_used_are_counted_and_one_is_shown(high, said, tmp_path):
+    (tmp_path / "a.ply").write_text(PLY.format(high=high, long="1"))
+    with pytest.raises(InputError, match="holds 1 of 4 positions") as error:
+        Asset.load(tmp_path / "a.ply")
+    assert said in error.value.line()
+
+
+@pytest.mark.filterwarnings("error")
+def test_long_normals_have_a_direction(tmp_path):
+    """The square of 1e25 is no float32."""
+    (tmp_path / "a.ply").write_text(PLY.format(high="1", long="-1e25"))
+    asset = Asset.load(tmp_path / "a.ply")
+    assert [note for note in asset.notes if "normals" in note] == []
+    (mesh,) = asset.meshes.values()
+    assert mesh.normals is not None
+    assert np.allclose(mesh.normals, (0, 0, -1))

@@ -21,6 +21,9 @@ from .gltf.looks import same_material
 from .images import LARGEST_FILE
 from .sound import check_sound
 
+FARTHEST = 1e18
+"""The largest coordinate that is taken, in the file's units: its square is still a float32."""
+
 
 def write(
     asset: Asset,
@@ -219,9 +222,13 @@ def _check(asset: Asset, path: Path) -> None:
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     for name, mesh in asset.meshes.items():
         used = mesh.vertices[mesh.named()]
-        if not np.isfinite(used).all() or np.abs(used).max() > 1e18:
+        bad = ~(np.abs(used) <= FARTHEST).all(1)
+        if bad.any():
+            kind = f"beyond {FARTHEST:g}" if np.isfinite(used).all() else "that are not numbers"
+            first = ", ".join(f"{v:g}" for v in used[bad][0])
             raise InputError(
-                f'the part "{name[:40]}" holds positions that are not numbers',
+                f'the part "{name[:40]}" holds {bad.sum():,} of {len(used):,} positions {kind} '
+                f"({first})",
                 str(path),
                 "Repair the mesh first",
             )
@@ -247,8 +254,13 @@ def _mend_shading(name: str, mesh: Mesh) -> list[str]:
     of the mesh are; returns a line for each kind of those that vertices of faces had."""
     notes, used, label = [], mesh.named(), line_name(name)[:40]
     if mesh.normals is not None:
-        length = np.linalg.norm(mesh.normals, axis=1)
+        # In float64: squares of large values are no float32.
+        length = np.linalg.norm(mesh.normals.astype(np.float64), axis=1)
         lost = ~(np.isfinite(length) & (length > 1e-12))
+        far = ~lost & (length > 1e6)
+        if far.any():
+            mesh.normals = mesh.normals.copy()
+            mesh.normals[far] = mesh.normals[far] / length[far, None]
         if lost[used].any():
             count = int(lost[used].sum())
             notes.append(f'normals of "{label}" without a direction are made anew: {count:,}')
