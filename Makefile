@@ -18,7 +18,7 @@ demo: $(READY)
 	$(BIN)/threestudio-like generate "a red chair"
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 40 --durations-min 15
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 40 --durations-min 15
 
 # Triton's kernels in its interpreter, without a GPU. Triton stands in a folder of its own: it would slow every start on a CPU.
 $(VENV)/triton: $(READY)
