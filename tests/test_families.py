@@ -337,6 +337,7 @@ IDLE: dict[str, tuple[Any, tuple[str, ...]]] = {
         24,
         ("sd3", "flux-dev", "flux-schnell", "flux2", "pixart-sigma", "sana", "deepfloyd-if"),
     ),
+    "clip_skip": (1, ("sd", "lcm", "sdxl", "playground-2.5", "sd3")),
     "pose": ("zero123", ()),
     "shift": (2.0, ("sd3", "flux-dev", "flux-schnell", "flux2", "sana")),
     "beta_start": (0.001, ("sd", "lcm", "sdxl", "pixart-sigma", "deepfloyd-if")),

@@ -78,6 +78,9 @@ class DiffusersConfig:
     latent_shift: float | None = None
     text_length: Count = 0
     """Tokens that the long text encoder reads; 0 for the family's number."""
+    clip_skip: Count = 0
+    """Last layers of the CLIP text encoders that are left out, beside those that the family leaves
+    out; counted as diffusers does, so that the "clip skip 2" of other programs is 1."""
     text_layers: tuple[int, ...] = ()
     """Layers whose states FLUX.2 is told; empty for the published ones."""
     zero_empty: bool | None = None

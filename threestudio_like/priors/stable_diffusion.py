@@ -191,12 +191,11 @@ class StableDiffusionPrior(DiffusersPrior):
     def text_side(self, embeddings: EmbeddingStore) -> TextSide:
         """See `DiffusersPrior.text_side`."""
         return PromptEncoder(
-            self.folder,
-            self.text_dtype,
-            self.device,
+            *(self.folder, self.text_dtype, self.device),
             keep=self.config.keep_text,
             embeddings=embeddings,
             chunked=self.own.vocabulary is None,
+            skip=self.config.clip_skip,
         )
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...engine.errors import ModelError
+from ..model_folder import DiffusersConfig
 from ..text.embeddings import EmbeddingStore
 from .base import DiffusersPrior
 
@@ -17,6 +18,8 @@ WIDTHS = (
     "cross_attention_dim",
 )
 """Where a denoiser's configuration says how wide a text's states are: the first that it has."""
+OF_TEXTS = ("clip_skip", "text_length", "text_layers", "zero_empty")
+"""Options of loading by which prompts are read."""
 
 
 def text_width(prior: DiffusersPrior) -> int | None:
@@ -56,4 +59,8 @@ def check_bundle(prior: DiffusersPrior, store: EmbeddingStore | None) -> Diffuse
             "only if both have the same text encoder"
         )
         prior.facts.notes = (*prior.facts.notes, note)
+    plain = DiffusersConfig()
+    given = [n for n in OF_TEXTS if getattr(prior.config, n) != getattr(plain, n)]
+    said = [f"--load.{name} changes no prompt that --embeddings has" for name in given]
+    prior.facts.notes = (*prior.facts.notes, *said)
     return prior

@@ -335,6 +335,7 @@ def load_folder(
 _OF_BETAS = ("beta_schedule", "beta_start", "beta_end")
 _READ_BY: dict[str, tuple[str, ...]] = {
     "zero_empty": ("sdxl",),
+    "clip_skip": ("sd", "sdxl", "sd3", "mvdream", "imagedream"),
     "text_layers": ("flux2",),
     "text_length": ("if", "sd3", "flux", "flux2", "qwen-image", "z-image", "pixart", "sana"),
     "pose": ("zero123",),

@@ -20,7 +20,7 @@ from torch import nn
 from ...engine.errors import ModelError
 from ...engine.turns import alone
 from ..hub import pickle_advice
-from ..model_files import read_json
+from ..model_files import number_in, read_json
 
 AGAIN = "Download the model again"
 STEMS = ("diffusion_pytorch_model", "model")
@@ -241,6 +241,23 @@ def load_network(
         tensors.update(load_file(file))
     network.load_state_dict({k: v.to(dtype) for k, v in tensors.items()}, assign=True)
     return network
+
+
+def check_skip(folder: Path, parts: Sequence[str], skip: int, usual: int = 0) -> None:
+    """Raise ModelError where a text encoder of a folder would have no layer left without `skip`,
+    and the `usual` ones that its family leaves out."""
+    for part in parts if skip else ():
+        path = folder / part / "config.json"
+        if not path.is_file():
+            continue
+        layers = number_in(path, "num_hidden_layers", 12)
+        most = max(0, layers - usual - 1)
+        if skip > most:
+            raise ModelError(
+                f"the {part} has {layers} layers, and {skip + usual} would be left out",
+                f"--load.clip_skip {skip}",
+                f"Give at most {most}",
+            )
 
 
 @alone()

@@ -36,6 +36,7 @@ class StableDiffusion3Prior(DiffusersPrior):
             self.config.text_length,
             width=config.joint_attention_dim,
             pooled=config.pooled_projection_dim,
+            skip=self.config.clip_skip,
         )
 
     def denoise(

@@ -57,6 +57,7 @@ class StableDiffusionXLPrior(StableDiffusionPrior):
             *(self.folder, self.text_dtype, self.device, self.config.keep_text, embeddings),
             zeros=said if chosen is None else chosen,
             pooled=self._pooled,
+            skip=self.config.clip_skip,
         )
 
     def add_concept(self, tokens: dict[str, torch.Tensor]) -> None:

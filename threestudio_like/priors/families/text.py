@@ -16,7 +16,7 @@ from ..text.concepts import add_vectors, in_tokens
 from ..text.embeddings import EmbeddingStore
 from ..text.packed import Text, TextLayout
 from ..text.tokenizer import Tokens, load_tokenizer
-from .parts import load_text_part
+from .parts import check_skip, load_text_part
 
 CLIP = ("CLIPTextModel", "CLIPTextModelWithProjection")
 T5 = ("T5EncoderModel", "UMT5EncoderModel")
@@ -148,10 +148,14 @@ class ClipPair(FamilyText):
     """SDXL's: the last hidden states but one of two CLIPs side by side, and the second's pooled
     text. Long prompts are read in chunks, and the pooled text is the first chunk's."""
 
-    def __init__(self, *arguments: Any, zeros: bool = True, pooled: int, **keywords: Any) -> None:
-        """`zeros`: whether the empty prompt is all zeros. `pooled`: numbers of the pooled text."""
+    def __init__(
+        self, *arguments: Any, zeros: bool = True, pooled: int, skip: int = 0, **keywords: Any
+    ) -> None:
+        """`zeros`: whether the empty prompt is all zeros. `pooled`: numbers of the pooled text.
+        `skip`: see `clip_states`."""
         super().__init__(*arguments, **keywords)
-        self.zeros, self.layout = zeros, TextLayout(pooled=pooled)
+        check_skip(self.folder, ("text_encoder", "text_encoder_2"), skip, usual=1)
+        self.zeros, self.layout, self.skip = zeros, TextLayout(pooled=pooled), skip
         self._concepts: dict[str, str] = {}
 
     def readers(self) -> dict[str, Tokens]:
@@ -190,7 +194,7 @@ class ClipPair(FamilyText):
 
     def make(self, prompts: list[str]) -> Text:
         """See `FamilyText.make`."""
-        states, pooled = clip_states(self, [*map(self.written, prompts)], ("", "_2"))
+        states, pooled = clip_states(self, [*map(self.written, prompts)], ("", "_2"), self.skip)
         if self.zeros:
             empty = torch.tensor([not p for p in prompts], device=states.device)
             states = states.masked_fill(empty[:, None, None], 0)
@@ -203,10 +207,10 @@ class ClipPair(FamilyText):
 
 
 def clip_states(
-    text: FamilyText, prompts: list[str], parts: tuple[str, ...]
+    text: FamilyText, prompts: list[str], parts: tuple[str, ...], skip: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The last hidden states but one of CLIPs side by side (B, n * L, D), and their pooled texts
-    (B, P) side by side."""
+    """The last hidden states but one of CLIPs side by side (B, n * L, D), or those `skip` layers
+    before them, and their pooled texts (B, P) side by side, which come of all layers."""
     readers = text.readers()
     ids = [readers[f"tokenizer{p}"].ids(prompts) for p in parts]
     count = max(i.shape[1] for i in ids)
@@ -218,7 +222,7 @@ def clip_states(
         network = text.encoder(f"text_encoder{part}", CLIP)
         out = network(rows.flatten(0, 1).to(text.device), output_hidden_states=True)
         first = out.text_embeds if hasattr(out, "text_embeds") else out.pooler_output
-        states.append(out.hidden_states[-2].unflatten(0, (-1, count)).flatten(1, 2))
+        states.append(out.hidden_states[-(skip + 2)].unflatten(0, (-1, count)).flatten(1, 2))
         pooled.append(first.unflatten(0, (-1, count))[:, 0])
     return torch.cat(states, -1), torch.cat(pooled, -1)
 
@@ -229,10 +233,14 @@ class ClipAndT5(FamilyText):
 
     usual_length = 256
 
-    def __init__(self, *arguments: Any, width: int, pooled: int, **keywords: Any) -> None:
-        """`width`: of the joint text. `pooled`: numbers of the pooled text."""
+    def __init__(
+        self, *arguments: Any, width: int, pooled: int, skip: int = 0, **keywords: Any
+    ) -> None:
+        """`width`: of the joint text. `pooled`: numbers of the pooled text. `skip`: see
+        `clip_states`."""
         super().__init__(*arguments, **keywords)
-        self.width, self.layout = width, TextLayout(pooled=pooled)
+        check_skip(self.folder, ("text_encoder", "text_encoder_2"), skip, usual=1)
+        self.width, self.layout, self.skip = width, TextLayout(pooled=pooled), skip
         self.has_t5 = (self.folder / "text_encoder_3").is_dir()
 
     def readers(self) -> dict[str, Tokens]:
@@ -244,7 +252,7 @@ class ClipAndT5(FamilyText):
 
     def make(self, prompts: list[str]) -> Text:
         """See `FamilyText.make`."""
-        states, pooled = clip_states(self, prompts, ("", "_2"))
+        states, pooled = clip_states(self, prompts, ("", "_2"), self.skip)
         if self.has_t5:
             ids, _ = self.readers()["tokenizer_3"].padded(prompts)
             long = self.encoder("text_encoder_3", T5)(ids.to(self.device))[0]

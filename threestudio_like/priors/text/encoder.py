@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ...engine.errors import ModelError
-from ..families.parts import load_text_part
+from ..families.parts import check_skip, load_text_part
 from ..model_files import number_in
 from .concepts import add_vectors, concept_tokens, in_tokens
 from .embeddings import EmbeddingStore
@@ -33,6 +33,7 @@ class PromptEncoder:
         keep: whether the encoder stays in memory after a prompt; None: on a CPU only.
         embeddings: known prompt embeddings.
         chunked: whether a long prompt is read in several chunks; else it is cut.
+        skip: last layers that are left out; the final norm stays.
 
     Attributes:
         prepare: is given the encoder as soon as it is loaded.
@@ -48,8 +49,10 @@ class PromptEncoder:
         keep: bool | None,
         embeddings: EmbeddingStore,
         chunked: bool = False,
+        skip: int = 0,
     ) -> None:
-        self.folder, self.dtype, self.device = folder, dtype, device
+        check_skip(folder, ("text_encoder",), skip)
+        self.folder, self.dtype, self.device, self.skip = folder, dtype, device, skip
         self.keep = device.type == "cpu" if keep is None else keep
         self.embeddings, self.chunked = embeddings, chunked
         self._tokenizer: Any = None
@@ -112,6 +115,25 @@ class PromptEncoder:
         tokens."""
         return self._load_tokenizer().ids([self._written(prompt) for prompt in prompts])
 
+    def _states(
+        self, ids: torch.Tensor, changed: dict[str, torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Hidden states (B, n * L, D) float32 of token ids (B, n, L), by the encoder with `changed`
+        in place of its own weights."""
+        network, skip = self._text_encoder, self.skip
+        told = (ids.flatten(0, 1).to(self.device),)
+        more = {"output_hidden_states": skip > 0}
+        if changed is None:
+            out = network(*told, **more)
+        else:
+            out = torch.func.functional_call(network, changed, told, more)
+        states = out.last_hidden_state
+        if skip:
+            # Earlier versions of transformers had CLIP's layers below "text_model".
+            norm = getattr(network, "text_model", network).final_layer_norm
+            states = norm(out.hidden_states[-(skip + 1)])
+        return states.float().unflatten(0, ids.shape[:2]).flatten(1, 2)
+
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> torch.Tensor:
         """Last hidden states (B, T, D), taken from the embedding store if it has them. All prompts
@@ -128,8 +150,7 @@ class PromptEncoder:
             # A prompt that was encoded beside shorter ones has fewer chunks.
             made = [p for p in wanted if p in missing or len(self.embeddings[p]) != here]
             ids = self._ids([*made, *(p for p in wanted if p not in made)])[: len(made)]
-            states = self._text_encoder(ids.flatten(0, 1).to(self.device)).last_hidden_state
-            states = states.float().cpu().unflatten(0, ids.shape[:2]).flatten(1, 2)
+            states = self._states(ids).cpu()
             for prompt, state in zip(made, states):
                 self.embeddings.add(prompt, state)
             if not self.keep and not self._concepts:
@@ -150,11 +171,7 @@ class PromptEncoder:
         table = self._text_encoder.get_input_embeddings().weight
         changed = table.detach().index_copy(0, index.to(table.device), vectors.to(table))
         name = next(n for n, p in self._text_encoder.named_parameters() if p is table)
-        ids = self._ids(prompts)
-        out = torch.func.functional_call(
-            self._text_encoder, {name: changed}, (ids.flatten(0, 1).to(self.device),)
-        )
-        return out.last_hidden_state.float().unflatten(0, ids.shape[:2]).flatten(1, 2)
+        return self._states(self._ids(prompts), {name: changed})
 
     def word_vector(self, word: str) -> torch.Tensor:
         """The embedding (D,) of a word, averaged over its tokens. Raises ModelError if the

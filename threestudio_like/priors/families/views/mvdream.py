@@ -105,6 +105,7 @@ class MVDreamPrior(ViewPrior):
             keep=self.config.keep_text,
             embeddings=embeddings,
             chunked=True,
+            skip=self.config.clip_skip,
         )
 
     def load_denoiser(self) -> Any:
