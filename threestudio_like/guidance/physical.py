@@ -173,9 +173,9 @@ class PhysicalTerms:
         """The weighted terms by name; a term is zero if its condition holds."""
         config, out = self.config, {}
         points = self.world_points()
-        sizes = [
-            still.extent * float(s) for still, s in zip(self.still, self.scene.scales().detach())
-        ]
+        # One wait for the device, and another one in `_near`, whatever the number of objects.
+        scales = self.scene.scales().detach().tolist()
+        sizes = [still.extent * scale for still, scale in zip(self.still, scales)]
         if config.penetration > 0:
             out["penetration"] = config.penetration * self._penetration(points, sizes)
         if config.support > 0 and self.upright:
@@ -188,14 +188,11 @@ class PhysicalTerms:
 
     def _penetration(self, points: list[torch.Tensor], sizes: list[float]) -> torch.Tensor:
         total = points[0].new_zeros(())
-        for one in range(len(points)):
-            for two in range(len(points)):
-                if one == two or not _near(points[one], points[two]):
-                    continue
-                smaller = min(sizes[one], sizes[two])
-                depth = (-self.gap(one, two, points[one])).clamp_min(0) / smaller
-                # The deepest points count by their depth, and many shallow ones by their mean.
-                total = total + depth.max() + 4 * depth.mean()
+        for one, two in _near(points):
+            smaller = min(sizes[one], sizes[two])
+            depth = (-self.gap(one, two, points[one])).clamp_min(0) / smaller
+            # The deepest points count by their depth, and many shallow ones by their mean.
+            total = total + depth.max() + 4 * depth.mean()
         return total
 
     def _support(self, points: list[torch.Tensor], sizes: list[float]) -> torch.Tensor:
@@ -239,10 +236,8 @@ class PhysicalTerms:
         and the largest tilt in degrees."""
         points = self.world_points()
         deepest, floating = 0.0, 0.0
-        for one in range(len(points)):
-            for two in range(len(points)):
-                if one != two and _near(points[one], points[two]):
-                    deepest = max(deepest, float((-self.gap(one, two, points[one])).max()))
+        for one, two in _near(points):
+            deepest = max(deepest, float((-self.gap(one, two, points[one])).max()))
         for one in range(len(points)):
             floating = max(floating, self.floating(one, points))
         up = self.scene.rotations()[:, 1, 1].clamp(-1, 1)
@@ -283,6 +278,11 @@ def soft_lowest(values: torch.Tensor, width: float) -> torch.Tensor:
     return (share * values).sum() / share.sum()
 
 
-def _near(one: torch.Tensor, two: torch.Tensor) -> bool:
-    """Whether the bounding boxes of points (P, 3) overlap."""
-    return bool(((one.amin(0) <= two.amax(0)) & (two.amin(0) <= one.amax(0))).all())
+@torch.no_grad()
+def _near(points: Sequence[torch.Tensor]) -> list[tuple[int, int]]:
+    """The pairs of different objects, both ways, whose points' (P, 3) bounding boxes overlap."""
+    low = torch.stack([p.amin(0) for p in points])
+    high = torch.stack([p.amax(0) for p in points])
+    meet = ((low[:, None] <= high) & (low <= high[:, None])).all(-1).tolist()
+    count = range(len(points))
+    return [(one, two) for one in count for two in count if one != two and meet[one][two]]
