@@ -17,6 +17,7 @@ from threestudio_like.stages.idle_values import idle_values
 from threestudio_like.systems import registry
 
 from .runs import MUG, run
+from .view_twins import save_view_twin
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +218,41 @@ def test_values_of_a_scene_are_said_too(name, values, why, prior):
     assert bool(lines) == bool(why)
     assert not lines or why in lines[0]
     check_stages(config, prior)
+
+
+@pytest.mark.parametrize(
+    ("name", "joint", "words"),
+    [
+        ("zero123-xl", "false", "turns a picture of the object"),
+        ("imagedream", "true", "turns a picture of the object"),
+        ("mvdream", "false", "denoises 4 views of an object together"),
+        ("mvdream", "true", ""),
+    ],
+)
+def test_a_second_prior_of_views_is_asked_for_without_its_weights(
+    name, joint, words, prior, tmp_path
+):
+    """With a picture of the object, or where nobody knows, it is taken."""
+    folder = save_view_twin(name, tmp_path / name)
+    for weights in folder.rglob("*.safetensors"):
+        weights.unlink()
+    key = "mesh.guidances.second-prior"
+    more = {f"{key}.prior": str(folder), f"{key}.distil.joint_views": joint}
+    config = configured({**WITH_MESH, **SECOND, **more})
+    pictures = () if "views" in words else (True, None)
+    for reference in (False, *pictures):
+        if words and reference is False:
+            with pytest.raises(UserError, match=words):
+                check_stages(config, prior, reference=reference)
+        else:
+            check_stages(config, prior, reference=reference)
+
+
+def test_a_second_prior_that_is_no_model_is_refused_at_once(prior, tmp_path):
+    (tmp_path / "model_index.json").write_text("{}")
+    more = {"mesh.guidances.second-prior.prior": str(tmp_path)}
+    with pytest.raises(UserError, match="unet"):
+        check_stages(configured({**WITH_MESH, **SECOND, **more}), prior)
 
 
 def test_guidances_of_a_scene_are_asked_too(prior):

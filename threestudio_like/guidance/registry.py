@@ -77,11 +77,13 @@ class Subject:
     Attributes:
         prior, encode: see `GuidanceContext`; None for a prior that is not loaded yet.
         moves: what the stage optimises; None where that is not known yet.
+        reference: whether there will be a picture of the object; None where that is not known.
     """
 
     prior: DiffusionPrior | None
     encode: bool
     moves: Moved | None = None
+    reference: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

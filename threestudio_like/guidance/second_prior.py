@@ -12,6 +12,8 @@ from ..engine.errors import ConfigError
 from ..engine.limits import Limits
 from ..engine.schema.bounds import OptionalSize
 from ..priors.diffusion import DiffusionPrior
+from ..priors.families.detection import FAMILIES, detect
+from ..priors.families.views.view_prior import ViewPrior
 from ..priors.loading import PRIORS, load_prior
 from ..priors.model_folder import DiffusersConfig
 from ..priors.registry import resolve
@@ -52,10 +54,37 @@ def load_beside(first: DiffusionPrior, name: str, load: SecondLoadConfig) -> Dif
     return found
 
 
-def check_beside(name: str) -> None:
-    """Raise ModelError where there is no prior of a name; none is loaded."""
-    if name not in PRIORS:
-        resolve(name)
+def check_beside(name: str, subject: Subject, score: ScoreDistillationConfig) -> None:
+    """Raise where the prior of a name cannot work beside the run's: none is loaded for it.
+
+    Raises:
+        ModelError: there is none, or no model that is read.
+        ConfigError: it wants a picture of the object, or all views of a step at once, and gets
+            none.
+    """
+    if name in PRIORS:
+        return
+    path = resolve(name)
+    kind = None if path.is_file() else FAMILIES[detect(path)].adapter()
+    if kind is None or not issubclass(kind, ViewPrior):
+        return
+    if kind.wants_reference and subject.reference is False:
+        raise _no_picture(name)
+    if kind.together > 1 and not score.joint_views:
+        raise ConfigError(
+            f'"{name}" denoises {kind.together} views of an object together, and this guidance '
+            "shows it one by one",
+            "joint_views",
+            f"Give it joint_views true, and the stage {kind.together} views a step",
+        )
+
+
+def _no_picture(name: str) -> ConfigError:
+    return ConfigError(
+        f'"{name}" turns a picture of the object, and this command has none',
+        "--guidance.second-prior.prior",
+        "Use: threestudio-like reconstruct PICTURE --method field",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +101,7 @@ def _build(context: GuidanceContext, config: SecondPriorConfig) -> Guidance:
     _check_renderings(context.encode)
     prior = _named(context.prior, config)
     if prior.facts.wants_reference and context.reference is None:
-        raise ConfigError(
-            f'"{config.prior}" turns a picture of the object, and this command has none',
-            "--guidance.second-prior.prior",
-            "Use: threestudio-like reconstruct PICTURE --method field",
-        )
+        raise _no_picture(config.prior)
     return ScoreDistillation(
         prior, context.prompt, config.distil, encode=True, reference=context.reference
     )
@@ -93,7 +118,7 @@ def _check_renderings(encode: bool) -> None:
 
 def _check(subject: Subject, config: SecondPriorConfig) -> None:
     _check_renderings(subject.encode)
-    check_beside(_name(config))
+    check_beside(_name(config), subject, config.distil)
     check_score(replace(subject, prior=None), config.distil)
 
 

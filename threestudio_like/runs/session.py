@@ -220,17 +220,19 @@ class Run:
         )
         tell(planned, self.events)
 
-    def plan_memory(self, config: Any, prior: Any, **more: Any) -> Forecast | None:
+    def plan_memory(
+        self, config: Any, prior: Any, *, reference: bool | None = None, **more: Any
+    ) -> Forecast | None:
         """`keep_memory` of the run's options; `more` as there. All stages are asked whether they
-        could begin, and regularisers that change nothing are said. Raises ConfigError, InputError,
-        ModelError."""
+        could begin, with a picture of the object or without (`reference`), and regularisers that
+        change nothing are said. Raises ConfigError, InputError, ModelError."""
         from ..stages.demand import check_stages
         from ..stages.idle_terms import idle_terms
         from .memory_budget import keep_memory
 
         budget, seed, parts = self.settings.memory, self.settings.seed, self.microbatches()
         if prior is not None:
-            check_stages(config, prior, parts, more.get("present"))
+            check_stages(config, prior, parts, more.get("present"), reference)
             for line in idle_terms(config):
                 self.events.say(f"Warning: {line}.")
         return keep_memory(budget, config, prior, parts=parts, seed=seed, **more)

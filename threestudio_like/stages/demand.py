@@ -92,6 +92,7 @@ class Place:
         present: the field that is optimised, where there is one already.
         pixels: height and width of the renderings, where the stage has its own.
         seed: of the run, whose first cameras are tried.
+        reference: see `Subject`.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Place:
     present: Field | None = None
     pixels: int = 0
     seed: int = 0
+    reference: bool | None = None
 
     @property
     def encode(self) -> bool:
@@ -133,13 +135,18 @@ def distilling(config: Any, name: str = "") -> Iterator[tuple[str, Distilling, A
 
 
 def check_stages(
-    config: Any, prior: DiffusionPrior, microbatches: int = 1, present: Field | None = None
+    config: Any,
+    prior: DiffusionPrior,
+    microbatches: int = 1,
+    present: Field | None = None,
+    reference: bool | None = None,
 ) -> None:
     """Ask the distilling stages of a system, before the first one begins, whether they could begin.
 
     Args:
         microbatches: in which the views of a step are worked on.
         present: the field that is optimised, where there is one already.
+        reference: see `Subject`.
 
     Raises:
         ConfigError, InputError, ModelError: one of them could not.
@@ -150,7 +157,7 @@ def check_stages(
         if check is None:
             continue
         own = prior.at_size(getattr(stage, "picture_size", 0))
-        place = Place(name=name, holder=holder, prior=own, present=present)
+        place = Place(name=name, holder=holder, prior=own, present=present, reference=reference)
         check(place)
         found = stage.together(place) if hasattr(stage, "together") else []
         together |= {name: found} if found else {}

@@ -101,7 +101,12 @@ class DistillingConfig:
     def check(self, place: Place) -> None:
         """Raise ConfigError, InputError or ModelError where the stage could not begin or take a
         step, as far as that is known before the first stage begins."""
-        subject = Subject(prior=place.prior, encode=place.encode, moves=self.moves(place))
+        subject = Subject(
+            prior=place.prior,
+            encode=place.encode,
+            moves=self.moves(place),
+            reference=place.reference,
+        )
         if not self.guidances.main:
             check_score(subject, self.guidance)
         self.guidances.check(subject)

@@ -60,7 +60,8 @@ def generate(
         fitted = base if system is not None else fit_guidance(base, prior, run.events)
         config = run.configure(with_quality(fitted, options.quality, prior, run.events))
         check_texts(prior, config)
-        planned = run.plan_memory(config, prior, export=export_config(options))
+        export = export_config(options)
+        planned = run.plan_memory(config, prior, reference=False, export=export)
         request = Request(
             prompt=options.prompt,
             prior=prior,

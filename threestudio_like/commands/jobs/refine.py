@@ -126,7 +126,9 @@ def _refine_field(
             source=model,
         )
         present = config.decoded(request, model).field if options.run.memory else None
-        planned = run.plan_memory(config, prior, present=present, export=export_config(options))
+        export = export_config(options)
+        more = {"present": present, "export": export}
+        planned = run.plan_memory(config, prior, reference=False, **more)
         request = replace(request, limits=limits_from(planned))
         plans = config.plans(request)
         facts = {

@@ -94,7 +94,7 @@ def texture(
         chosen_method = by_method(fitted, options.by, options.system)
         config = run.configure(with_quality(chosen_method, options.quality, prior, run.events))
         check_texts(prior, config)
-        planned = run.plan_memory(config, prior)
+        planned = run.plan_memory(config, prior, reference=False)
         export = export_config(options)
         chosen = _subject_options(options, export)
         subject = read_subject(mesh, chosen, config.placement)

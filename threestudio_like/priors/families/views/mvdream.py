@@ -142,13 +142,13 @@ class MVDreamPrior(ViewPrior):
 class ImageDreamPrior(MVDreamPrior):
     """ImageDream's adapter."""
 
-    vision = "image_encoder"
+    vision, wants_reference = "image_encoder", True
     processors = ("feature_extractor",)
 
     def described(self, facts: PriorFacts) -> PriorFacts:
         """See `ViewPrior.described`."""
         facts = super().described(facts)
-        facts.wants_reference, facts.preset = True, "imagedream"
+        facts.preset = "imagedream"
         return facts
 
     def goes_without(self, untold: frozenset[Untold]) -> bool:

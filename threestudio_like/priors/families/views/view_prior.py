@@ -53,6 +53,8 @@ class ViewPrior(DiffusersPrior):
     """The folders that say how pictures are read."""
     together: ClassVar[int] = 1
     """Views that it denoises together."""
+    wants_reference: ClassVar[bool] = False
+    """Whether it is told a picture of the object (`PriorFacts.wants_reference`)."""
     poses: ClassVar[tuple[tuple[float, float], ...]] = ()
     """The only views that it knows (`PriorFacts.fixed_views`); empty for any."""
     kept: ClassVar[int] = 2
@@ -146,6 +148,7 @@ class ViewPrior(DiffusersPrior):
         facts.told_background = False
         facts.fixed_views = self.poses
         facts.joint_views, facts.single_views = self.together, self.together == 1
+        facts.wants_reference = self.wants_reference
         return facts
 
     def _facts(self) -> PriorFacts:

@@ -72,7 +72,7 @@ class Zero123Prior(ViewPrior):
     part = "unet"
     swaps_vae = False
     kind = "UNet2DConditionModel"
-    vision = "image_encoder"
+    vision, wants_reference = "image_encoder", True
     processors = ("feature_extractor",)
 
     def check(self) -> None:
@@ -116,7 +116,7 @@ class Zero123Prior(ViewPrior):
     def described(self, facts: PriorFacts) -> PriorFacts:
         """See `ViewPrior.described`."""
         facts.camera = facts.camera or PROTOCOL
-        facts.reads_text, facts.wants_reference = False, True
+        facts.reads_text = False
         facts.preset = "stable-zero123" if self.stable else "zero123"
         if self.config.pose == "auto" and self.own.pose is None:
             facts.notes = (

@@ -95,7 +95,7 @@ class Zero123PlusPrior(ViewPrior):
     part = "unet"
     swaps_vae = False
     kind = "UNet2DConditionModel"
-    vision = "vision_encoder"
+    vision, wants_reference = "vision_encoder", True
     processors = ("feature_extractor_vae", "feature_extractor_clip")
     together, poses = VIEWS, POSES
 
@@ -131,7 +131,7 @@ class Zero123PlusPrior(ViewPrior):
     def described(self, facts: PriorFacts) -> PriorFacts:
         """See `ViewPrior.described`."""
         facts.camera = facts.camera or PROTOCOL
-        facts.reads_text, facts.wants_reference = False, True
+        facts.reads_text = False
         facts.preset = "zero123plus"
         return super().described(facts)
 
