@@ -6,7 +6,7 @@ Resumable: every finished run is a line of outputs/benchmark/second_world/*.json
 the first seed of every prompt, lit and clay, a column a way.
 
 Run: python benchmarks/second_world_table.py [--prompts 60] [--seeds 2] [--ways default] [--quick]
-     [--minutes 30]
+     [--minutes 30] [--share 1/2]   (two processes, one half each; then --page)
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tables import ROOT, publish, table
-from worlds import add_world, runs, world_at_hand
+from tables import ROOT, commit, publish, table
+from worlds import add_share, add_world, runs, share_of, world_at_hand
 
 WHO = ("made", "floor", "ceiling")
 POOL = 24
@@ -94,7 +95,7 @@ def add(name: str, line: dict[str, Any]) -> None:
     """Keep a finished run."""
     runs("second_world").mkdir(parents=True, exist_ok=True)
     with open(runs("second_world") / f"{name}.jsonl", "a") as file:
-        file.write(json.dumps(line) + "\n")
+        file.write(json.dumps({**line, "commit": commit()}) + "\n")
     print({k: line[k] for k in ("prompt", "picture", "seed", "seconds") if k in line}, flush=True)
 
 
@@ -341,6 +342,7 @@ def main() -> None:
     )
     parser.add_argument("--prompts", type=int, default=60)
     add_world(parser)
+    add_share(parser)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--ways", nargs="+", default=["default"], choices=[*WAYS])
     parser.add_argument("--before", type=Path, help="folder of another prior: a way of its own")
@@ -362,25 +364,28 @@ def main() -> None:
         ways = {BEFORE: {"prior": str(a.before)}, **ways}
     shown = {(x["picture"], x["method"]) for x in lines_of("picture")}
     facts = json.loads((make.FOLDER / "index.json").read_text())["objects"][: a.pictures]
-    jobs = [
+    one, every = share_of(a)
+    pairs = [(p, s) for s in range(a.seeds) for p in prompts(a.prompts)]
+    jobs: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
         (from_picture, (f, m, a.size))
+        for f in facts[one - 1 :: every]
         for m in a.methods
-        for f in facts
         if (f["file"], m) not in shown
     ]
     jobs += [
         (from_text, (p, s, way, given, a.size))
-        for s in range(a.seeds)
-        for p in prompts(a.prompts)
+        for p, s in pairs[one - 1 :: every]
         for way, given in ways.items()
         if (p, s, way) not in done
     ]
     began = time.monotonic()
-    for job, arguments in jobs:
+    for job, arguments in [] if a.page else jobs:
         if a.minutes is not None and time.monotonic() - began > 60 * a.minutes:
             break
         job(*arguments)
-    report("python benchmarks/second_world_table.py " + " ".join(sys.argv[1:]))
+    if every == 1:
+        words = [word for word in sys.argv[1:] if word != "--page"]
+        report("python benchmarks/second_world_table.py " + " ".join(words))
 
 
 if __name__ == "__main__":
