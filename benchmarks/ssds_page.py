@@ -84,8 +84,9 @@ def gain(figures: Figures, p: float, pick: np.ndarray, normalised: bool = False)
     return float(np.mean(parts))
 
 
-def contrasts(figures: Figures, count: int) -> list[list[Any]]:
-    """What was registered, and what else one asks: each with its interval."""
+def contrasts(figures: Figures, count: int, word: str = "registered: ") -> list[list[Any]]:
+    """What was registered (with `word` before it), and what else one asks: each with its
+    interval."""
     everything = np.arange(count)
 
     def cell(key: tuple[Any, ...]) -> Callable[[np.ndarray], float]:
@@ -100,7 +101,7 @@ def contrasts(figures: Figures, count: int) -> list[list[Any]]:
         return lambda pick: gain(figures, p, pick, normalised)
 
     asked = {f"gain G({p:g})": of(p) for p in SHARES}
-    asked["registered: G(0.8) - G(0)"] = less(of(0.8), of(0.0))
+    asked[f"{word}G(0.8) - G(0)"] = less(of(0.8), of(0.0))
     if also(figures):
         asked |= {f"gain G({p:g}), rows normalised": of(p, True) for p in SHARES}
     for p in SHARES:
@@ -195,7 +196,9 @@ def page(count: int) -> None:
     text += (
         "\n\nThe same of the distance further below, scene units, less is better (not registered)"
     )
-    text += ":\n\n" + table(["contrast", "distance", "95 %"], contrasts(by["off"], len(numbers)))
+    text += ":\n\n" + table(
+        ["contrast", "distance", "95 %"], contrasts(by["off"], len(numbers), "")
+    )
     text += f"\n\n{agreement(lines, numbers)}\n\n**By start and relation**, by geometry:\n\n"
     text += by_start(lines, numbers)
     starts = {m: float(figures[()].mean()) for m, figures in by.items()}

@@ -774,30 +774,25 @@ def test_the_square_of_a_box():
     )
 
 
-def test_guidance_follows_the_prior_unless_a_preset_is_asked_for(toybox_prior):
-    """auto: what was measured on camera-conditioned priors, the paper's emphasis on priors of any
-    text; values the user gives stay."""
-    from types import SimpleNamespace
-
+def test_only_the_papers_preset_emphasises_spatial_words():
+    """Whatever the prior: emphasis brought none more relations; values the user gives stay."""
     from threestudio_like.commands.compose import Compose
     from threestudio_like.commands.jobs.compose import configuration_of
     from threestudio_like.runs.options import MethodOptions
 
-    anything = SimpleNamespace(facts=SimpleNamespace(camera=None))
-    assert toybox_prior.facts.camera is not None
-    known, unknown = (
-        configuration_of(Compose(), None, toybox_prior),
-        configuration_of(Compose(), None, anything),
-    )
-    assert known.place.spatial.factor == 1
-    assert known.place.spatial.score.joint_views
-    assert unknown.place.spatial.factor == 25
-    assert (unknown.place.spatial.score.t_min, unknown.place.spatial.score.t_max) == ("0.8", "0.9")
-    assert unknown.place.along == known.place.along == "ray"
-    own = configuration_of(Compose(set={"place.spatial.factor": "7"}), None, anything)
-    assert own.place.spatial.factor == 7
-    default = Compose(method=MethodOptions(preset="default"))
-    assert configuration_of(default, None, anything).place.spatial.factor == 1
+    def place(preset: str = "auto", **values: str):
+        given = {f"place.spatial.{key}": value for key, value in values.items()}
+        return configuration_of(Compose(method=MethodOptions(preset=preset), set=given)).place
+
+    for preset in ("auto", "default"):
+        plain = place(preset)
+        assert (plain.spatial.factor, plain.along) == (1, "ray")
+        assert (plain.spatial.score.t_min, plain.spatial.score.t_max) == ("0.02", "0.98")
+        assert plain.spatial.score.joint_views
+    paper = place("paper")
+    assert (paper.spatial.factor, paper.along) == (25, "axis")
+    assert (paper.spatial.score.t_min, paper.spatial.score.t_max) == ("0.8", "0.9")
+    assert place(factor="7").spatial.factor == 7
 
 
 def test_behind_an_object_stands_the_grey_from_which_it_is_told_best():

@@ -127,7 +127,6 @@ SYSTEMS: Registry[SystemKind] = Registry(
             "(Chen et al. 2024)",
             "scene",
             "scene.comboverse:Comboverse",
-            "open",
             "paper",
         ),
         "rgb-refinement": _kind(

@@ -94,7 +94,7 @@ def _compose_picture(options: Compose, system: Any, prior: DiffusionPrior | None
             told += more
         check_marks(boxes, None if masks is None else len(masks), text, *read.shape[::-1])
         prior = prior or run.load_prior()
-        config = run.configure(configuration_of(options, system, prior))
+        config = run.configure(configuration_of(options, system))
         if prompt:
             read_prompt(prior, prompt, run.events)
         load_depth(config.depth)
@@ -145,7 +145,7 @@ def _compose_text(options: Compose, system: Any, prior: DiffusionPrior | None) -
     with Run.open("compose", options, name=f"{prompt} scene") as run:
         configuration_of(options, system)
         prior = prior or run.load_prior()
-        config = run.configure(configuration_of(options, system, prior))
+        config = run.configure(configuration_of(options, system))
         read_prompt(prior, prompt, run.events)
         if options.objects and len(options.objects) != len(text.objects):
             raise ConfigError(
@@ -214,14 +214,9 @@ def _picked(options: Compose) -> tuple[str, ...]:
     return boxes
 
 
-def configuration_of(
-    options: Compose, system: Comboverse | None = None, prior: DiffusionPrior | None = None
-) -> Comboverse:
-    """The configuration of a run; where the preset is open, as the prior wants it. Raises
-    ConfigError."""
-    preset = options.method.preset
-    if preset == "auto":
-        preset = "open" if prior is not None and prior.facts.camera is None else "default"
+def configuration_of(options: Compose, system: Comboverse | None = None) -> Comboverse:
+    """The configuration of a run, which no prior changes. Raises ConfigError."""
+    preset = options.method.preset.replace("auto", "default")
     base = system or registry.configuration("comboverse", preset, "compose")
     if options.segmenter:
         base = replace(base, decompose=replace(base.decompose, segmenter=options.segmenter))

@@ -13,7 +13,6 @@ import torch
 from ...engine.loop import Stage, StagePlan
 from ...engine.schema.bounds import OptionalSize, ScheduleText
 from ...guidance.physical import PhysicalTerms
-from ...guidance.spatial import SpatialConfig
 from ...metrics.layout import relation_holds
 from ...priors.clip import load_clip
 from ...renderers import Cameras
@@ -69,12 +68,6 @@ class Comboverse(System[SceneRequest, PlacedScene]):
     """Of a layout by text alone: learning rate of all that the picture would hold otherwise."""
     resolution: OptionalSize = 0
     """Height and width of the renderings; 0 takes the prior's picture size."""
-
-    @staticmethod
-    def open() -> Comboverse:
-        """Our placement with the paper's guidance: for priors of any text and no cameras, which
-        hardly hear where things are."""
-        return Comboverse(place=PlacementConfig(spatial=SpatialConfig()))
 
     @staticmethod
     def paper() -> Comboverse:
