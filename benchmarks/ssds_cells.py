@@ -3,6 +3,7 @@ what is placed already."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,4 +69,6 @@ contrast lies."""
 
 def lines_of() -> list[dict[str, Any]]:
     """What is placed already: of the page and of the runs that are here."""
-    return [*published("ssds"), *kept("ssds.jsonl")]
+    # Raw rows of a page hold plain values alone.
+    here = [{**line, "cell": json.loads(line["cell"])} for line in published("ssds")]
+    return [*here, *kept("ssds.jsonl")]

@@ -212,7 +212,7 @@ def page(count: int) -> None:
     )
     text += sheet(numbers[:12], lines)
     samples = [
-        {k: v for k, v in line.items() if k != "seconds"}
+        {**{k: v for k, v in line.items() if k != "seconds"}, "cell": json.dumps(line["cell"])}
         for line in lines.values()
         if line["scene"] in numbers
     ]

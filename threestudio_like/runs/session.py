@@ -223,9 +223,8 @@ class Run:
     def plan_memory(
         self, config: Any, prior: Any, *, reference: bool | None = None, **more: Any
     ) -> Forecast | None:
-        """`keep_memory` of the run's options; `more` as there. All stages are asked whether they
-        could begin, with a picture of the object or without (`reference`), and regularisers that
-        change nothing are said. Raises ConfigError, InputError, ModelError."""
+        """`keep_memory` of the run's options, `more` as there, after `check_stages`; regularisers
+        that change nothing are said. Raises ConfigError, InputError, ModelError."""
         from ..stages.demand import check_stages
         from ..stages.idle_terms import idle_terms
         from .memory_budget import keep_memory
@@ -255,8 +254,7 @@ class Run:
         from ..engine.watchdog import Watchdog
         from .warm_up import warm_kernels
 
-        settings, workers = self.settings, self.workers()
-        folder = self.folder / place
+        settings, workers, folder = self.settings, self.workers(), self.folder / place
         if self.leads():
             (folder / "work").mkdir(parents=True, exist_ok=True)
             if self.resumed:
