@@ -3,7 +3,7 @@ what is placed already."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,8 +67,37 @@ NORMALISED = [replace(cell, normalised=True) for cell in CELLS if cell.factor !=
 contrast lies."""
 
 
+MEASURED = ("holds", "judge", "off")
+_OF_SCENE = ("scene", "prompt", "start", "commit")
+
+
+def packed(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines as raw rows of a page: one of each scene, model and range of noise, in which what was
+    measured stands by emphasis."""
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for line in lines:
+        p, noise, factor, normalised = line["cell"] or ("", "", "", False)
+        scene = {key: line[key] for key in _OF_SCENE}
+        names = {"p": p, "noise": noise, "normalised": normalised}
+        row = rows.setdefault((*scene.values(), *names.values()), {**scene, **names})
+        for key, value in {"c": factor, **{m: line[m] for m in MEASURED}}.items():
+            shown = f"{value:.5g}" if isinstance(value, float) else value
+            row[key] = f"{row[key]} {shown}" if key in row else shown
+    return list(rows.values())
+
+
+def unpacked(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines of `packed` rows."""
+    out = []
+    for row in rows:
+        factors = row["c"].split() or [""]
+        for k, c in enumerate(factors):
+            cell = [row["p"], row["noise"], float(c), row["normalised"]] if c else []
+            values = {m: float(row[m].split()[k]) for m in MEASURED}
+            out.append({**{key: row[key] for key in _OF_SCENE}, "cell": cell, **values})
+    return out
+
+
 def lines_of() -> list[dict[str, Any]]:
     """What is placed already: of the page and of the runs that are here."""
-    # Raw rows of a page hold plain values alone.
-    here = [{**line, "cell": json.loads(line["cell"])} for line in published("ssds")]
-    return [*here, *kept("ssds.jsonl")]
+    return [*unpacked(published("ssds")), *kept("ssds.jsonl")]

@@ -24,6 +24,7 @@ from ssds_cells import (
     STARTS,
     STEPS,
     lines_of,
+    packed,
 )
 from tables import ROOT, publish, resampled, table
 from worlds import runs, world_at_hand
@@ -211,11 +212,7 @@ def page(count: int) -> None:
         f"from its five rivals by the error of the noise (chance 0.167):\n\n{hearing(18)}\n\n"
     )
     text += sheet(numbers[:12], lines)
-    samples = [
-        {**{k: v for k, v in line.items() if k != "seconds"}, "cell": json.dumps(line["cell"])}
-        for line in lines.values()
-        if line["scene"] in numbers
-    ]
+    samples = packed(line for line in lines.values() if line["scene"] in numbers)
     every = len(by["holds"]) - 1
     publish(
         "ssds",
