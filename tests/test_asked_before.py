@@ -248,6 +248,17 @@ def test_a_second_prior_of_views_is_asked_for_without_its_weights(
             check_stages(config, prior, reference=reference)
 
 
+def test_the_option_that_names_a_second_prior_is_said(prior, tmp_path):
+    folder = save_view_twin("imagedream", tmp_path / "imagedream")
+    kinds = {"second-prior": "prior", "normals": "prior", "vsd": "model"}
+    for kind, name in kinds.items():
+        key = f"mesh.guidances.{kind}"
+        values = {**WITH_MESH, f"{key}.weight": "1", f"{key}.{name}": str(folder)}
+        with pytest.raises(UserError, match="turns a picture") as error:
+            check_stages(configured(values), prior, reference=False)
+        assert f"--guidance.{kind}.{name}" in error.value.line()
+
+
 def test_a_second_prior_that_is_no_model_is_refused_at_once(prior, tmp_path):
     (tmp_path / "model_index.json").write_text("{}")
     more = {"mesh.guidances.second-prior.prior": str(tmp_path)}

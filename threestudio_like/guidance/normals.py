@@ -176,7 +176,7 @@ def _check(subject: Subject, config: NormalsConfig) -> None:
     if subject.moves in ("colours", "scene"):
         raise _no_shape()
     if config.prior:
-        check_beside(config.prior, subject, config)
+        check_beside(config.prior, "--guidance.normals.prior", subject, config)
     elif subject.prior is not None:
         subject.prior.facts.check_domain("normal")
     prior = None if config.prior else subject.prior

@@ -21,6 +21,7 @@ from .guidance import Guidance
 from .registry import Beside, GuidanceContext, GuidanceKind, Subject
 from .score_distillation import ScoreDistillation, ScoreDistillationConfig, check_score
 
+OPTION = "--guidance.second-prior.prior"
 _LOADED: WeakValueDictionary[tuple[str, DiffusersConfig], DiffusionPrior] = WeakValueDictionary()
 """Those that are in use: a forecast and its run, and several stages of a run, share them."""
 
@@ -54,8 +55,11 @@ def load_beside(first: DiffusionPrior, name: str, load: SecondLoadConfig) -> Dif
     return found
 
 
-def check_beside(name: str, subject: Subject, score: ScoreDistillationConfig) -> None:
+def check_beside(name: str, where: str, subject: Subject, score: ScoreDistillationConfig) -> None:
     """Raise where the prior of a name cannot work beside the run's: none is loaded for it.
+
+    Args:
+        where: the option that names it.
 
     Raises:
         ModelError: there is none, or no model that is read.
@@ -69,20 +73,20 @@ def check_beside(name: str, subject: Subject, score: ScoreDistillationConfig) ->
     if kind is None or not issubclass(kind, ViewPrior):
         return
     if kind.wants_reference and subject.reference is False:
-        raise _no_picture(name)
+        raise _no_picture(name, where)
     if kind.together > 1 and not score.joint_views:
         raise ConfigError(
             f'"{name}" denoises {kind.together} views of an object together, and this guidance '
             "shows it one by one",
-            "joint_views",
+            where,
             f"Give it joint_views true, and the stage {kind.together} views a step",
         )
 
 
-def _no_picture(name: str) -> ConfigError:
+def _no_picture(name: str, where: str) -> ConfigError:
     return ConfigError(
         f'"{name}" turns a picture of the object, and this command has none',
-        "--guidance.second-prior.prior",
+        where,
         "Use: threestudio-like reconstruct PICTURE --method field",
     )
 
@@ -101,7 +105,7 @@ def _build(context: GuidanceContext, config: SecondPriorConfig) -> Guidance:
     _check_renderings(context.encode)
     prior = _named(context.prior, config)
     if prior.facts.wants_reference and context.reference is None:
-        raise _no_picture(config.prior)
+        raise _no_picture(config.prior, OPTION)
     return ScoreDistillation(
         prior, context.prompt, config.distil, encode=True, reference=context.reference
     )
@@ -118,7 +122,7 @@ def _check_renderings(encode: bool) -> None:
 
 def _check(subject: Subject, config: SecondPriorConfig) -> None:
     _check_renderings(subject.encode)
-    check_beside(_name(config), subject, config.distil)
+    check_beside(_name(config), OPTION, subject, config.distil)
     check_score(replace(subject, prior=None), config.distil)
 
 
@@ -126,7 +130,7 @@ def _name(config: SecondPriorConfig) -> str:
     if not config.prior:
         raise ConfigError(
             "wants a prior",
-            "--guidance.second-prior.prior",
+            OPTION,
             "Give a folder or a name: --guidance.second-prior.prior stable-zero123",
         )
     return config.prior

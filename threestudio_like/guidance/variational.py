@@ -306,7 +306,7 @@ def _beside(first: DiffusionPrior, config: VariationalConfig) -> Beside:
 def _check(subject: Subject, config: VariationalConfig) -> None:
     check_score(subject, config)
     if config.model:
-        check_beside(config.model, subject, config)
+        check_beside(config.model, "--guidance.vsd.model", subject, config)
 
 
 VSD = GuidanceKind(

@@ -83,7 +83,7 @@ def _compose_picture(options: Compose, system: Any, prior: DiffusionPrior | None
     boxes = read_boxes(options.boxes)
     picture = Path(options.picture).expanduser()
     with Run.open("compose", options, name=f"{picture.stem} scene") as run:
-        configuration_of(options, system)
+        base = configuration_of(options, system)
         read = read_pixels(picture)
         canvas = Canvas.of(read.pixels, options.picture, read.note, share=read.share)
         masks, told = None, [*read.told, *canvas.told]
@@ -94,7 +94,7 @@ def _compose_picture(options: Compose, system: Any, prior: DiffusionPrior | None
             told += more
         check_marks(boxes, None if masks is None else len(masks), text, *read.shape[::-1])
         prior = prior or run.load_prior()
-        config = run.configure(configuration_of(options, system))
+        config = run.configure(base)
         if prompt:
             read_prompt(prior, prompt, run.events)
         load_depth(config.depth)
@@ -143,9 +143,9 @@ def _compose_text(options: Compose, system: Any, prior: DiffusionPrior | None) -
         )
     words = check_words(options.spatial_words, text)
     with Run.open("compose", options, name=f"{prompt} scene") as run:
-        configuration_of(options, system)
+        base = configuration_of(options, system)
         prior = prior or run.load_prior()
-        config = run.configure(configuration_of(options, system))
+        config = run.configure(base)
         read_prompt(prior, prompt, run.events)
         if options.objects and len(options.objects) != len(text.objects):
             raise ConfigError(
@@ -216,7 +216,7 @@ def _picked(options: Compose) -> tuple[str, ...]:
 
 def configuration_of(options: Compose, system: Comboverse | None = None) -> Comboverse:
     """The configuration of a run, which no prior changes. Raises ConfigError."""
-    preset = options.method.preset.replace("auto", "default")
+    preset = "default" if options.method.preset == "auto" else options.method.preset
     base = system or registry.configuration("comboverse", preset, "compose")
     if options.segmenter:
         base = replace(base, decompose=replace(base.decompose, segmenter=options.segmenter))
