@@ -443,6 +443,35 @@ def test_importing_the_package_is_light():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+FIRST_OF_OPENMP = """
+import os, sys
+class Seen:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("torch", "numba"):
+            print(os.environ.get("GOMP_SPINCOUNT"), flush=True)
+            os._exit(0)
+sys.meta_path.insert(0, Seen())
+from threestudio_like.cli import main
+main(["generate", "a red chair"])
+"""
+
+
+@pytest.mark.parametrize(
+    "own, seen",
+    [
+        ({}, "30000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "active"}, "None"),
+    ],
+)
+def test_how_long_threads_wait_awake_is_said_before_openmp_is_loaded(own, seen):
+    """The library reads it once, when it is loaded; what the user has set stays."""
+    plain = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    code = [sys.executable, "-c", FIRST_OF_OPENMP]
+    told = subprocess.run(code, env={**plain, **own}, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == [seen]
+
+
 def test_a_run_needs_no_network_and_no_write_outside_its_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["generate", "a red ball", "--quiet", *QUICK]) == 0

@@ -10,6 +10,7 @@ import gc
 import io
 import os
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 from .commands.parsing import parse, read_plugins
@@ -20,6 +21,8 @@ DOES_NOT_FIT = 3
 """Exit code of --strict where a result does not fit its picture."""
 NO_ROOM = (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EBADF, getattr(errno, "EDQUOT", -1))
 """Why a stream takes no more bytes."""
+ASKS = "30000"
+"""How often GNU's OpenMP lets a thread ask for another one before it sleeps."""
 GO_ON = {
     "batch": "the same command: what is made stays made",
     "train": "the same command and --resume",
@@ -98,6 +101,7 @@ def _write_no_more() -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    prepare_libraries(os.environ)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(help_text())
         return 0
@@ -113,7 +117,6 @@ def _run(arguments: list[str]) -> int:
         raise ConfigError(
             f'there is no command "{command}"', PROGRAM, did_you_mean(command, command_names())
         )
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Python's last collection walks all that the libraries have loaded: two seconds for nothing.
     atexit.register(leave_quickly)
     options = parse(command, arguments[1:])
@@ -156,6 +159,17 @@ def _unexpected(error: Exception, command: str) -> int:
         file=sys.stderr,
     )
     return 1
+
+
+def prepare_libraries(environment: MutableMapping[str, str]) -> None:
+    """What libraries read when they are loaded, where the user has not set it.
+
+    A thread that waits for another of the same computation asks for it, by default 300,000 times,
+    before it sleeps. Where another program has a core, that keeps the awaited one from running:
+    docs/results/waiting_threads.md."""
+    environment.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if "OMP_WAIT_POLICY" not in environment:
+        environment.setdefault("GOMP_SPINCOUNT", ASKS)
 
 
 def show_any_letter() -> None:
