@@ -1,5 +1,6 @@
 """Volumes behind pictures: what one pass of G3DR and the relief make of held-out toybox pictures,
-closed by a guess and by the back that the depth estimator has learnt; with what true depths closed
+and of the second world's (another generator, renderer and light, ordinary proportions), closed by a
+guess and by the back that the depth estimator has learnt; with what true depths closed
 in the same ways would give, and floors that know nothing of the picture's depth.
 
 Two measures on 32^3 cells, both after the shape and the truth have been brought to one size. In
@@ -8,7 +9,7 @@ the camera's elevation has: one that is off tilts the shape.
 
 Shapes of G3DR are turned upright by the true elevation, but in the rows that say otherwise.
 
-Run: python benchmarks/backs.py [--count 60] [--before FOLDER] [--search]
+Run: python benchmarks/backs.py [--count 60] [--second 60] [--before FOLDER] [--search]
 
 --before: folder of an earlier depth estimator, for rows beside the shipped one. --search: a row
 with the elevation that the diffusion prior finds, which costs ten seconds a picture.
@@ -27,11 +28,17 @@ from typing import Any
 import numpy as np
 import torch
 from tables import ROOT, interval, publish, table
-from verdict_cases import SEED, Case, toybox, volume_iou
+from verdict_cases import SEED, WORLDS, Case, volume_iou
 from worlds import add_world, world_at_hand
 
 PICTURE = ROOT / "docs" / "pictures" / "backs.jpg"
-SHOWN = 10
+ROWS = 8
+"""Pictures of each world on the sheet."""
+SHOWN = {
+    "toybox": "{} held-out toybox pictures of 160 pixels",
+    "second world": "{} pictures of the second world, of 192 pixels",
+}
+"""Both worlds, and how the page calls their pictures."""
 Shape = tuple[Any, float]
 """A shape as it was found, and the elevation in radians that it is turned upright by."""
 
@@ -39,10 +46,10 @@ Shape = tuple[Any, float]
 class Work:
     """One picture and everything that is made of it."""
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, world: str, index: int) -> None:
         from threestudio_like.systems.image_to_3d.photo import photo_of
 
-        self.index, self.case = index, toybox(index)
+        self.world, self.index, self.case = world, index, WORLDS[world](index)
         self.photo = photo_of(self.case.pixels, f"picture {index}", {})
         self.seconds: dict[str, float] = {}
 
@@ -109,12 +116,17 @@ class Work:
         from threestudio_like.systems.image_to_3d.backs import between, closed
         from threestudio_like.systems.image_to_3d.g3dr import lattice
         from threestudio_like.toybox.render import render, view_projection
+        from threestudio_like.toybox.toy_object import ToyObject, fit_to_sphere
 
-        obj, size = world_at_hand("cisp/clip").draw(SEED, self.index, "test"), 96
-        fov = math.radians(18.0)
+        size, fov = 96, math.radians(18.0)
         matrix = view_projection(self.case.azimuth, self.case.elevation, 5.0, fov)
         # The object as large in the canonical picture as in the unit sphere.
-        obj = replace(obj, vertices=(obj.vertices * 0.7).astype(np.float32))
+        points, faces = (
+            fit_to_sphere(self.case.mesh.vertices) * np.float32(0.7),
+            self.case.mesh.faces,
+        )
+        plain = np.zeros(len(faces), np.int32), np.zeros((1, 7), np.float32)
+        obj = ToyObject(points, faces, *plain, "", [])
         black = np.zeros((1, 3), np.float32)
         views = [render(obj, matrix[None], size, black, back=b) for b in (False, True)]
         line = ((np.arange(size) + 0.5) / size * 2 - 1) * math.tan(fov / 2)
@@ -139,10 +151,16 @@ class Work:
 
     def stranger(self) -> Shape:
         """Another object of the category, seen from the true camera."""
+        from second_world.make import SEED as OTHER
+        from second_world.shapes import KINDS, draw
+
         from threestudio_like.meshes.mesh import Mesh
 
         world = world_at_hand("cisp/clip")
-        other = world.draw(SEED + 1, self.index + 20 * len(world.categories), "train")
+        if self.world == "toybox":
+            other: Any = world.draw(SEED + 1, self.index + 20 * len(world.categories), "train")
+        else:
+            other = draw(OTHER, self.index + 20 * len(KINDS))
         found = _standing(Mesh(other.vertices, other.faces))
         found.pose.azimuth, found.pose.elevation = self.case.azimuth, self.case.elevation
         return found, self.case.elevation
@@ -225,12 +243,12 @@ def row_of(work: Work, shapes: dict[str, Shape], names: list[str], edge: int = 1
 
 
 def measured(
-    index: int, before: str, search: bool
+    world: str, index: int, before: str, search: bool
 ) -> tuple[dict[str, Any], Work, dict[str, Shape]]:
     """All figures of one picture, by variant."""
-    work = Work(index)
+    work = Work(world, index)
     shapes = {name: make() for name, make in variants(work, before).items()}
-    figures: dict[str, Any] = {"index": index, "category": work.case.category}
+    figures: dict[str, Any] = {"world": world, "index": index, "category": work.case.category}
     for name, (found, tilt) in shapes.items():
         figures[name] = {
             "frame": volume_iou(found, work.case),
@@ -252,9 +270,8 @@ def measured(
     return figures, work, shapes
 
 
-def report(lines: list[dict[str, Any]], before: str, sheet: list[np.ndarray]) -> None:
-    """docs/results/backs.md and its picture."""
-    names = [k for k in lines[0] if k not in ("index", "category")]
+def tables(lines: list[dict[str, Any]], names: list[str]) -> str:
+    """What was made of one world's pictures: all of them, and by category."""
     rows: list[list[Any]] = []
     for name in names:
         row: list[Any] = [name]
@@ -267,27 +284,38 @@ def report(lines: list[dict[str, Any]], before: str, sheet: list[np.ndarray]) ->
         rows.append([*row, float(np.mean(spent)) if spent else "-"])
     header = ["shape", "volume IoU, camera's frame", "95 % interval", "upright, azimuth known"]
     header += ["95 % interval (upright)", "elevation off, degrees", "CPU seconds"]
-    kinds = sorted({x["category"] for x in lines})
-    after = "g3dr, estimated back"
-    first = next(n for n in names if n.startswith("g3dr"))
+    columns = [*first_and_after(names), "ceiling: true front and back"]
     single = [
-        [k, *(float(np.mean([x[n]["frame"] for x in lines if x["category"] == k])) for n in c)]
-        for k in kinds
-        for c in [(first, after, "ceiling: true front and back")]
+        [kind, *(float(np.mean([x[n]["frame"] for x in some])) for n in columns)]
+        for kind in sorted({x["category"] for x in lines})
+        for some in [[x for x in lines if x["category"] == kind]]
     ]
-    legend = [first, after, "relief, estimated thickness"]
-    body = (
-        f"{len(lines)} held-out toybox pictures of 160 pixels, 32³ cells. "
-        '"Before" is the estimator without a back that was shipped until then.\n\n'
-        if before
-        else f"{len(lines)} held-out toybox pictures of 160 pixels, 32³ cells.\n\n"
-    )
-    body += table(header, rows)
+    by_category = table(["category", *columns[:2], "ceiling"], single)
+    return f"{table(header, rows)}\n\nBy category, in the camera's frame:\n\n{by_category}"
+
+
+def first_and_after(names: list[str]) -> list[str]:
+    """The shapes of G3DR that are set side by side: as before, and as shipped."""
+    return [next(n for n in names if n.startswith("g3dr")), "g3dr, estimated back"]
+
+
+def report(lines: list[dict[str, Any]], before: str, sheet: list[np.ndarray]) -> None:
+    """docs/results/backs.md and its picture."""
+    names = [k for k in lines[0] if k not in ("world", "index", "category")]
+    body = "Volumes on 32³ cells. "
+    if before:
+        body += '"Before" is the estimator without a back that was shipped until then, '
+        body += "in today's code. "
+    body += "A relief stands at its default elevation of 5 degrees.\n\n"
+    for world, told in SHOWN.items():
+        some = [x for x in lines if x["world"] == world]
+        if some:
+            body += f"## {told.format(len(some))}\n\n{tables(some, names)}\n\n"
+    legend = [*first_and_after(names), "relief, estimated thickness"]
     body += (
-        "\n\nBy category, in the camera's frame:\n\n"
-        + table(["category", first, after, "ceiling"], single)
-        + "\n\nRows: pictures. Columns: the picture; from 60 and 120 degrees beside its camera the "
-        f"truth, {', '.join(legend)}.\n\n![shapes from beside](../pictures/backs.jpg)"
+        "Rows: pictures, those of the second world last. Columns: the picture; from 60 and 120 "
+        f"degrees beside its camera the truth, {', '.join(legend)}.\n\n"
+        "![shapes from beside](../pictures/backs.jpg)"
     )
     if sheet:
         from PIL import Image
@@ -295,9 +323,7 @@ def report(lines: list[dict[str, Any]], before: str, sheet: list[np.ndarray]) ->
         picture = Image.fromarray((np.concatenate(sheet) * 255).round().astype(np.uint8))
         picture.save(PICTURE, quality=82)
     samples = [
-        {"index": x["index"], "category": x["category"], "shape": n, **x[n]}
-        for x in lines
-        for n in names
+        {**{k: x[k] for k in x if k not in names}, "shape": n, **x[n]} for x in lines for n in names
     ]
     command = "python benchmarks/backs.py" + (" --before FOLDER" if before else "")
     publish("backs", "The back of things, from one picture", command, body, samples)
@@ -307,23 +333,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--count", type=int, default=60, help="pictures of the toybox")
+    parser.add_argument("--second", type=int, default=60, help="pictures of the second world")
     add_world(parser)
     parser.add_argument("--before", type=Path, default=None, help="an earlier depth estimator")
     parser.add_argument("--search", action="store_true")
     arguments = parser.parse_args()
     before = str(arguments.before) if arguments.before else ""
     lines, sheet = [], []
-    for index in range(arguments.count):
-        figures, work, shapes = measured(index, before, arguments.search)
-        lines.append(figures)
-        if index % max(1, arguments.count // SHOWN) == 3:
-            first = next(n for n in shapes if n.startswith("g3dr"))
-            chosen = [first, "g3dr, estimated back", "relief, estimated thickness"]
-            sheet.append(row_of(work, shapes, chosen))
-        print(
-            index, {k: round(v["frame"], 3) for k, v in figures.items() if len(k) > 8}, flush=True
-        )
+    for world, count in (("toybox", arguments.count), ("second world", arguments.second)):
+        for index in range(count):
+            figures, work, shapes = measured(world, index, before, arguments.search)
+            lines.append(figures)
+            if index % max(1, count // ROWS) == 3:
+                chosen = [*first_and_after(list(shapes)), "relief, estimated thickness"]
+                sheet.append(row_of(work, shapes, chosen))
+            told = {k: round(v["frame"], 3) for k, v in figures.items() if len(k) > 8}
+            print(world, index, told, flush=True)
     report(lines, before, sheet)
 
 

@@ -14,7 +14,9 @@ from threestudio_like.systems.image_to_3d import g3dr
 from threestudio_like.systems.image_to_3d.backs import (
     CAMERA,
     THINNEST,
+    FrameSides,
     bounded,
+    calmed,
     frame_sides,
     front_of,
 )
@@ -129,6 +131,28 @@ def test_sides_are_told_as_the_estimator_has_them():
     alone = frame_sides(picture, mask, Slab(0.8, None))
     assert alone.back is None
     assert alone.elevation is None
+
+
+@pytest.mark.parametrize("place", [(32, 32), (20, 40), (16, 30)], ids=["middle", "side", "top"])
+def test_a_pale_spot_that_is_taken_for_the_background_makes_no_spike(place):
+    """An estimator says 2, the wall, where it sees no object; a checked ball had such spots."""
+    front, back = ball(SIZE, 0.55)
+    mask = torch.isfinite(front).float()
+    front, back = (torch.nan_to_num(v - 4, nan=2.0) for v in (front, back))
+    spot = (slice(place[0], place[0] + 3), slice(place[1], place[1] + 3))
+    seen_front, seen_back = front.clone(), back.clone()
+    seen_front[spot], seen_back[spot] = 2.0, 2.0 + THINNEST
+    found = calmed(FrameSides(seen_front, seen_back, 0.3), mask)
+    core = torch.nn.functional.max_pool2d(1 - mask[None], 9, 1, 4)[0] == 0
+    assert float((found.front - front)[core].abs().max()) < 0.09
+    assert float((found.back - back)[core].abs().max()) < 0.13
+    assert found.elevation == 0.3
+    # Without the spot nearly nothing changes, and what has no core stays as it is.
+    same = calmed(FrameSides(front, back), mask)
+    assert float((same.front - front)[core].abs().max()) < 0.05
+    none = FrameSides(front, None)
+    assert calmed(none, torch.zeros_like(mask)) is none
+    assert calmed(none, mask).back is None
 
 
 def test_g3dr_closes_by_the_estimated_back_and_halfway_without_one(monkeypatch):

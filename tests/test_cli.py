@@ -457,7 +457,7 @@ main(["generate", "a red chair"])
 
 
 @pytest.mark.parametrize(
-    "own, seen",
+    ("own", "seen"),
     [
         ({}, "30000"),
         ({"GOMP_SPINCOUNT": "7"}, "7"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import distance_transform_edt, maximum_filter
+from scipy.ndimage import distance_transform_edt, maximum_filter, median_filter
 
 from ...priors.depth import FRAME_HALF_WIDTH, DepthPrior
 from ...priors.framing import FILL
@@ -19,8 +19,6 @@ from .relief.surface import outline_of, spread
 CAMERA = CanonicalCamera()
 THINNEST = 0.05
 """Thickness of what an estimator holds to be thinner, in units of the frame."""
-
-
 RIM = 0.074
 """Width of the rim within which front and back of a picture's shape meet, in the same units: three
 pixels of the estimator's 64, where its depths are the least sure ones."""
@@ -66,6 +64,25 @@ def frame_sides(picture: torch.Tensor, mask: torch.Tensor, prior: DepthPrior) ->
 def frame_depth(picture: torch.Tensor, mask: torch.Tensor, prior: DepthPrior) -> torch.Tensor:
     """The depth (S, S) of the visible surface alone; see `frame_sides`."""
     return frame_sides(picture, mask, prior).front
+
+
+def calmed(sides: FrameSides, mask: torch.Tensor) -> FrameSides:
+    """Both sides without their outliers, and continued beyond the core of a mask (S, S).
+
+    An estimator that takes a pale spot for the background says there that the object is as far
+    away as the wall: a spike of the shape."""
+    core = core_of(mask.numpy() > 0.5)
+    if not core.any():
+        return sides
+
+    def calm(found: torch.Tensor) -> torch.Tensor:
+        low, high = np.quantile(found.numpy()[core], [0.02, 0.98])
+        near = median_filter(spread(found.numpy(), core).numpy(), 5)
+        return torch.from_numpy(near.clip(low, high).astype(np.float32))
+
+    front = calm(sides.front)
+    back = None if sides.back is None else front + calm(sides.back - sides.front)
+    return FrameSides(front, back, sides.elevation)
 
 
 def core_of(inside: np.ndarray, rim: float = 3.0) -> np.ndarray:

@@ -33,7 +33,7 @@ from ...priors.registry import embedded_folder
 from ...representations import TriplaneConfig, TriplaneField
 from ...stages.mesh import MeshStageConfig
 from .back_projection import ProjectionConfig
-from .backs import CAMERA, FrameSides, bounded, closed, frame_sides, placed
+from .backs import CAMERA, FrameSides, bounded, calmed, closed, frame_sides, placed
 from .g3dr_cameras import DEPTH_NEAR, GREY, WALL
 from .method import Colour, PictureRequest, PictureSystem, ShapeFound
 from .photo import Photo
@@ -184,7 +184,8 @@ def viewpoint_of(
 def sides_of(photo: Photo, config: G3drConfig) -> FrameSides:
     """What the depth estimator says of a picture, in the frame of the canonical camera."""
     size = load_generator(config.model).config.size
-    return frame_sides(photo.framed(size, GREY), photo.mask(size), load_depth(config.depth))
+    mask = photo.mask(size)
+    return calmed(frame_sides(photo.framed(size, GREY), mask, load_depth(config.depth)), mask)
 
 
 @torch.no_grad()

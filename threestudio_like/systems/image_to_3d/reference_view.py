@@ -24,7 +24,7 @@ from ...renderers.backgrounds import BackgroundSample
 from ...renderers.gradient_scaling import DepthScaling
 from ...renderers.rendering import Rendering
 from ...stages.model import FieldModel
-from .backs import frame_depth
+from .backs import calmed, frame_sides
 from .maps import DepthMap, framed_map
 from .method import Colour
 from .photo import Photo
@@ -97,7 +97,8 @@ class ReferenceView:
             )
         near = photo.colours(64, frame)
         grey = near[0] * near[1][..., None] + 0.8 * (1 - near[1][..., None])
-        depth = frame_depth(grey, near[1][0], load_depth(depth_model)) - 1
+        sides = frame_sides(grey, near[1][0], load_depth(depth_model))
+        depth = calmed(sides, near[1][0]).front - 1
         # The frame is as wide as the camera sees at its distance.
         wide = poses.distance * math.tan(math.radians(poses.fov_y) / 2) / FRAME_HALF_WIDTH
         away = poses.distance + depth * wide

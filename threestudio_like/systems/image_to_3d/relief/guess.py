@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import median_filter
 
 from ....priors.depth import FRAME_HALF_WIDTH, load_depth
 from ....priors.framing import FILL
-from ..backs import core_of, frame_sides
+from ..backs import calmed, core_of, frame_sides
 from ..known import WIDE, Known
 from ..maps import DepthMap, framed_map
 from ..photo import Photo
@@ -74,28 +73,20 @@ def guess_depth(
     if name == "none":
         return DepthGuess()
     mask = photo.mask(EDGE)
-    sides = frame_sides(photo.framed(EDGE, GREY), mask, load_depth(name))
     core = core_of(mask.numpy() > 0.5)
     if not core.any():
         return DepthGuess()
-    depth = _calm(sides.front.numpy(), core, size) - 1 / FRAME_HALF_WIDTH
+    sides = calmed(frame_sides(photo.framed(EDGE, GREY), mask, load_depth(name)), mask)
+    depth = (_enlarged(sides.front.numpy(), size) - 1) / FRAME_HALF_WIDTH
     thickness = None
     if sides.back is not None:
-        thickness = _calm((sides.back - sides.front).numpy(), core, size)
+        thickness = _enlarged((sides.back - sides.front).numpy(), size) / FRAME_HALF_WIDTH
     return DepthGuess(
         depth - float(np.median(depth[inside])),
         trust * _enlarged(core.astype(np.float32), size),
         thickness,
         sides.elevation,
     )
-
-
-def _calm(found: np.ndarray, core: np.ndarray, size: int) -> np.ndarray:
-    """An estimated map in the frame's units, without its outliers and continued beyond the core:
-    (size, size) in units of the frame's half width."""
-    low, high = np.quantile(found[core], [0.02, 0.98])
-    calm = median_filter(spread(found, core).numpy(), 5).clip(low, high)
-    return _enlarged(calm / FRAME_HALF_WIDTH, size)
 
 
 def _enlarged(values: np.ndarray, size: int) -> np.ndarray:
