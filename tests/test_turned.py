@@ -19,7 +19,11 @@ from threestudio_like.systems.image_to_3d.relief.surface import (
     solid_mesh,
     turn_to,
 )
-from threestudio_like.systems.image_to_3d.relief.turned import likely_turned
+from threestudio_like.systems.image_to_3d.relief.turned import (
+    likely_turned,
+    turned_solid,
+    with_ends,
+)
 from threestudio_like.toybox.render import view_projection
 
 
@@ -90,7 +94,7 @@ def view_of(inside: np.ndarray, elevation: float) -> SolidView:
 
 
 def overlap(one: Mesh, two: Mesh) -> float:
-    return voxel_iou(*(voxelise(m, 48) for m in (one, two)))
+    return voxel_iou(*(voxelise(m, 64) for m in (one, two)))
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -105,6 +109,53 @@ def test_what_was_turned_is_closed_all_around(name, degrees):
     assert made is not None
     # From above, a lamp's shade hides how thin the pole is below it.
     assert overlap(made, SHAPES[name]) > (0.65 if name == "lamp" and degrees > 10 else 0.88)
+
+
+@pytest.mark.parametrize("degrees", [0, 20, 45])
+def test_a_circle_is_a_ball_wherever_the_camera_is_said_to_stand(degrees):
+    """Of a ball an estimator cannot tell from how high it is seen; it was cut flat below."""
+    middle = np.array([0.1, -0.05, 0.0], np.float32)
+    mesh = Mesh(SHAPES["ball"].vertices + middle, SHAPES["ball"].faces)
+    inside, front = seen(mesh, 0.0)
+    elevation = math.radians(degrees)
+    likely = likely_turned(view_of(inside, elevation), front, (0.0, elevation))
+    assert likely is not None
+    assert likely.convincing
+    assert likely.elevation == elevation
+    made = solid_mesh([likely.solid], 96, 0, reach=likely.solid.extent)
+    # Where it stands in the camera's axes, whatever those are in the world.
+    local = Mesh((made.vertices @ turn_to(0.0, elevation).numpy()), made.faces)
+    assert np.abs(local.vertices.mean(0) - middle).max() < 0.03
+    assert np.ptp(local.vertices, axis=0) == pytest.approx([1.2] * 3, abs=0.03)
+    # An ellipse is no circle: seen from the side, this one was turned.
+    flat = Mesh(mesh.vertices * np.array([1, 0.8, 1], np.float32), mesh.faces)
+    inside, front = seen(flat, 0.0)
+    other = likely_turned(view_of(inside, 0.0), front, (0.0, 0.0), free=False)
+    made = solid_mesh([other.solid], 96, 0, reach=other.solid.extent)
+    assert np.ptp(made.vertices, axis=0) == pytest.approx([1.2, 0.96, 1.2], abs=0.05)
+
+
+ANGLES = np.linspace(-1.57, 1.57, 30)
+ROUND_ENDS = {
+    "egg": lathe(
+        [(0.5 * math.cos(a) * (1 - 0.25 * math.sin(a)), 0.65 * math.sin(a)) for a in ANGLES]
+    ),
+    "pill": lathe([(0.4 * math.cos(a), 0.4 * math.sin(a) + math.copysign(0.2, a)) for a in ANGLES]),
+    "dome": lathe([(0.5, -0.4), *((0.5 * math.cos(a), 0.5 * math.sin(a)) for a in ANGLES[15:])]),
+    "drum": SHAPES["drum"],
+    "bottle": SHAPES["bottle"],
+}
+
+
+@pytest.mark.parametrize("name", ROUND_ENDS)
+@pytest.mark.parametrize("degrees", [6, 18, 27, 35])
+def test_a_round_end_goes_on_as_its_side_does_and_a_flat_one_is_cut(name, degrees):
+    mesh, elevation = ROUND_ENDS[name], math.radians(degrees)
+    view = view_of(seen(mesh, elevation)[0], elevation)
+    made = solid_mesh([with_ends(turned_solid(view), view)], 96, 0, reach=1.2)
+    low, high = (getattr(mesh.vertices[:, 1], end)() for end in ("min", "max"))
+    assert made.vertices[:, 1].min() == pytest.approx(low, abs=0.07)
+    assert made.vertices[:, 1].max() == pytest.approx(high, abs=0.04)
 
 
 @pytest.mark.parametrize("name", ["drum", "lamp"])

@@ -27,6 +27,8 @@ LOWER = tuple(range(0, 25, 4))
 """Degrees by which the camera may stand lower than was estimated."""
 DOUBT = 4e-4
 """What a degree of that costs beside the IoU of the outlines."""
+CIRCLE = 0.975
+"""IoU of an outline and a circle of its size above which it is one."""
 HOLES = 0.001
 """Share of holes in an outline above which nothing was turned."""
 FITS = 0.97
@@ -36,6 +38,11 @@ UNLIKE = 0.15
 """Within what a thing's estimated front is that of something turned; see `Likely`."""
 STRAIGHT = 0.95
 """Share of a ray's slope that the hull's side must have to be one that rays made."""
+ROUND, BENT = 0.25, 0.9
+"""What the side beside it must have at least for an end that goes on round, and at most of it a
+little farther on; a ball's has 0.5 to 0.7, and then three quarters of that."""
+NARROW = 0.3
+"""Share of its greatest radius below which a top is no opening."""
 LEAST = 20
 """Pixels of 64 x 64 below which nothing is said of a front."""
 
@@ -79,6 +86,29 @@ class TurnedSolid:
         return torch.minimum(value, torch.minimum(off[:, 1] - self.low, self.high - off[:, 1]))
 
 
+def ball_of(view: SolidView, size: int = 160) -> TurnedSolid | None:
+    """The ball that a circle is the outline of, wherever the camera stands; None of any other
+    outline.
+
+    Args:
+        view: of the outline alone. size: see `turned_solid`.
+    """
+    inside = (view.outline > 0).numpy()
+    edge = inside.shape[0]
+    v, u = ((axis.mean() + 0.5) / edge * 2 - 1 for axis in inside.nonzero())
+    wide = 2 / edge * math.sqrt(inside.sum() / math.pi)
+    line = (np.arange(edge) + 0.5) / edge * 2 - 1
+    if alike(inside, np.hypot(line - u, line[:, None] - v) < wide) < CIRCLE:
+        return None
+    middle = torch.tensor([u * view.reach, -v * view.reach, 0.0], dtype=torch.float32)
+    away = math.hypot(view.distance, float(middle.norm()))
+    radius = away * math.sin(math.atan(wide * view.reach / view.distance))
+    middle, reach = view.turn @ middle, 1.6 * view.reach
+    heights, radii = torch.linspace(-reach, reach, 2 * size), torch.linspace(0, reach, size)
+    profile = radius - torch.hypot(heights[:, None] - middle[1], radii)
+    return TurnedSolid(middle * torch.tensor([1.0, 0.0, 1.0]), profile, reach)
+
+
 def turned_solid(view: SolidView, size: int = 160) -> TurnedSolid:
     """The largest solid about the upright axis in the middle of an outline that stays within it.
 
@@ -104,31 +134,88 @@ def turned_solid(view: SolidView, size: int = 160) -> TurnedSolid:
 def with_ends(solid: TurnedSolid, view: SolidView) -> TurnedSolid:
     """The solid without the cones below its base and above its top that no view from one elevation
     can see: they begin where the hull's side has the slope of the rays. An end towards which the
-    side bends before is not cut flat, but where a ball would end."""
-    heights = torch.linspace(-solid.reach, solid.reach, len(solid.profile)).tolist()
-    step = solid.reach / (solid.profile.shape[1] - 1)
-    radii = ((solid.profile > 0).sum(1) * step).tolist()
-    inside = [k for k, radius in enumerate(radii) if radius > 0]
-    if not inside:
+    side bends before, as a ball's does, is closed by the ellipsoid that the side goes on as; any
+    other is cut flat, and so is the base of what has a broad top."""
+    radii, step = _radii(solid), solid.reach / (solid.profile.shape[1] - 1)
+    spacing = 2 * solid.reach / (len(radii) - 1)
+    inside = np.flatnonzero(radii > 0)
+    if not len(inside):
         return solid
     eye = view.turn[:, 2] * view.distance
-    for name, apex, inwards in (("low", inside[0], 1), ("high", inside[-1], -1)):
-        # The rays that touch this end rise by so much.
-        rise = abs(float(eye[1]) - heights[apex]) / float(eye[[0, 2]].norm())
-        rim = apex
-        for k in range(apex + inwards, inside[0] + inside[-1] - apex, inwards):
-            if radii[k] * rise < STRAIGHT * abs(heights[k] - heights[apex]):
-                break
-            rim = k
-        cap = 0.0
-        if rise * step > 0 and rim != apex:
-            far = rim + inwards * max(3, len(inside) // 12)
-            bend = (radii[min(max(far, 0), len(radii) - 1)] - radii[rim]) / (
-                abs(far - rim) * (heights[1] - heights[0])
-            )
-            cap = radii[rim] * math.tan(math.atan(rise) / 2) * min(max(bend * rise, 0.0), 1.0)
-        solid = replace(solid, **{name: heights[rim] - inwards * cap})
+    ends = (("high", inside[-1], -1), ("low", inside[0], 1))
+    sides = [radii[apex::inwards][: len(inside)] for _, apex, inwards in ends]
+    heights = [float(apex * spacing - solid.reach) for _, apex, _ in ends]
+    # The rays that touch an end rise by so much.
+    rises = [abs(float(eye[1]) - h) / float(eye[[0, 2]].norm()) for h in heights]
+    rims = []
+    for side, rise in zip(sides, rises):
+        # The apex lies between two heights: a step more is let pass.
+        straight = (side + step) * rise >= STRAIGHT * np.arange(len(side)) * spacing
+        rims.append(int(np.argmin(straight)) - 1 if not straight.all() else 0)
+    beside = max(6, (len(inside) - sum(rims)) // 5)
+    closed = True
+    for (name, apex, inwards), side, height, rise, rim in zip(ends, sides, heights, rises, rims):
+        slopes = np.diff(side[rim : rim + beside + 1]) * rise / spacing
+        bow = _goes_on(side, rim, slopes) if closed and len(slopes) == beside else None
+        # What stands open, as a vase does, has a foot to stand on, however its belly bends.
+        closed = bow is not None or side[rim] < NARROW * radii.max()
+        if not rim or not len(slopes):
+            end = float(rim)
+        elif bow is not None:
+            end = float((bow > 0).argmax())
+            solid = _bounded(solid, apex + inwards * np.arange(rim), bow)
+        else:
+            end = _corner(side, rim, float(slopes[: max(3, beside // 2)].mean()), spacing / rise)
+        solid = replace(solid, **{name: height + inwards * end * spacing})
     return solid
+
+
+def _goes_on(side: np.ndarray, rim: int, slopes: np.ndarray) -> np.ndarray | None:
+    """Radii (rim,) of a round end as the side beside it goes on, squares that are of second order
+    in the height, as an ellipsoid's are; None where the end is not round.
+
+    Args:
+        side: radii by steps from the end's apex. rim: where the cone of the rays is left behind.
+        slopes: of the side from there on, by that of the rays.
+    """
+    half = len(slopes) // 2
+    near, far = slopes[:half].mean(), slopes[half : 2 * half].mean()
+    if rim < 3 or near < ROUND or far > BENT * near:
+        return None
+    steps = np.arange(rim, rim + len(slopes))
+    bow = np.polynomial.Polynomial.fit(steps, side[steps] ** 2, 2)
+    found: np.ndarray = np.sqrt(np.maximum(bow(np.arange(rim)), 0))
+    # Only what falls to nothing within the cone ends so.
+    return found if found[0] == 0 and found[-1] > 0 else None
+
+
+def _corner(side: np.ndarray, rim: int, beyond: float, steep: float) -> float:
+    """At which step from the apex the cone of the rays, whose radius grows by `steep` a step, meets
+    the side that grows by `beyond` of that from the step `rim` on."""
+    half = max(1, rim // 2)
+    over = side[rim] - side[half] - (rim * beyond - half) * steep
+    return float(np.clip(over / (steep * max(1 - beyond, 0.1)), 0, rim))
+
+
+def _bounded(solid: TurnedSolid, rows: np.ndarray, radii: np.ndarray) -> TurnedSolid:
+    """The solid that is at these heights' rows no wider than these radii."""
+    profile, wide = solid.profile.clone(), torch.from_numpy(radii.astype(np.float32))
+    line = torch.linspace(0, solid.reach, profile.shape[1])
+    at = torch.from_numpy(np.ascontiguousarray(rows))
+    profile[at] = torch.minimum(profile[at], wide[:, None] - line)
+    return replace(solid, profile=profile)
+
+
+def _radii(solid: TurnedSolid) -> np.ndarray:
+    """The solid's radius at every height (H,), between the profile's cells; 0 where nothing is."""
+    profile = solid.profile.numpy()
+    count = (profile > 0).sum(1)
+    step = solid.reach / (profile.shape[1] - 1)
+    last = np.clip(count - 1, 0, profile.shape[1] - 2)
+    row = np.arange(len(profile))
+    within, beyond = profile[row, last], profile[row, last + 1]
+    share = within / np.maximum(within - beyond, 1e-9)
+    return np.where(count > 0, (last + share.clip(0, 1)) * step, 0.0)
 
 
 def seen_of(
@@ -200,19 +287,30 @@ def likely_turned(
         return None
     inside = F.interpolate((view.outline > 0).float()[None, None], (64, 64), mode="area")[0, 0]
     known = inside.numpy() > 0.5
-    tries = []
-    for lower in LOWER if free else (0,):
-        tried = elevation - math.radians(lower)
-        here = replace(view, turn=turn_to(azimuth, tried))
-        there, _ = seen_of(solid := turned_solid(here), here)
-        fits = float((there & known).sum() / max((there | known).sum(), 1))
-        tries.append((fits - DOUBT * lower, fits, tried, solid))
-    _, fits, elevation, solid = max(tries, key=lambda t: t[0])
     here = replace(view, turn=turn_to(azimuth, elevation))
-    solid = with_ends(solid, here)
-    there, depth = seen_of(solid, here)
+    solid = ball_of(here)
+    if solid is None:
+        tries = []
+        for lower in LOWER if free else (0,):
+            tried = elevation - math.radians(lower)
+            here = replace(view, turn=turn_to(azimuth, tried))
+            hull = turned_solid(here)
+            fits = alike(seen_of(hull, here)[0], known)
+            tries.append((fits - DOUBT * lower, fits, tried, hull))
+        _, fits, elevation, hull = max(tries, key=lambda t: t[0])
+        here = replace(view, turn=turn_to(azimuth, elevation))
+        solid = with_ends(hull, here)
+        there, depth = seen_of(solid, here)
+    else:
+        there, depth = seen_of(solid, here)
+        fits = alike(there, known)
     bulge, unlike = compared(front, there & known, depth)
     return Likely(solid, elevation, fits, bulge, unlike)
+
+
+def alike(one: np.ndarray, two: np.ndarray) -> float:
+    """IoU of two outlines (S, S) bool."""
+    return float((one & two).sum() / max((one | two).sum(), 1))
 
 
 def compared(front: np.ndarray, both: np.ndarray, depth: np.ndarray) -> tuple[float, float]:
