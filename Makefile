@@ -89,6 +89,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/kills.py
 	$(BIN)/python benchmarks/tutorials.py
 	$(BIN)/python benchmarks/viewer.py
+	$(BIN)/python benchmarks/waiting_threads.py
 	$(BIN)/python benchmarks/mutations.py
 	$(BIN)/python benchmarks/agreement.py
 	$(BIN)/python benchmarks/decimation.py

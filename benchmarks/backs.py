@@ -299,6 +299,16 @@ def first_and_after(names: list[str]) -> list[str]:
     return [next(n for n in names if n.startswith("g3dr")), "g3dr, estimated back"]
 
 
+def packed(line: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """One picture's figures as a raw row: of every measure those of the shapes, in the order of the
+    table's rows; "-" for none."""
+    out = {k: line[k] for k in line if k not in names}
+    for measure, digits in (("frame", 4), ("upright", 4), ("tilt off", 2), ("seconds", 2)):
+        found = [line[n][measure] for n in names]
+        out[measure] = " ".join(f"{v:.{digits}f}" if math.isfinite(v) else "-" for v in found)
+    return out
+
+
 def report(lines: list[dict[str, Any]], before: str, sheet: list[np.ndarray]) -> None:
     """docs/results/backs.md and its picture."""
     names = [k for k in lines[0] if k not in ("world", "index", "category")]
@@ -306,7 +316,10 @@ def report(lines: list[dict[str, Any]], before: str, sheet: list[np.ndarray]) ->
     if before:
         body += '"Before" is the estimator without a back that was shipped until then, '
         body += "in today's code. "
-    body += "A relief stands at its default elevation of 5 degrees.\n\n"
+    body += "The relief before stands at its default elevation of 5 degrees; today's stands as the "
+    body += (
+        "estimator says. A raw row is one picture: its figures in the order of the rows here.\n\n"
+    )
     for world, told in SHOWN.items():
         some = [x for x in lines if x["world"] == world]
         if some:
@@ -322,9 +335,7 @@ def report(lines: list[dict[str, Any]], before: str, sheet: list[np.ndarray]) ->
 
         picture = Image.fromarray((np.concatenate(sheet) * 255).round().astype(np.uint8))
         picture.save(PICTURE, quality=82)
-    samples = [
-        {**{k: x[k] for k in x if k not in names}, "shape": n, **x[n]} for x in lines for n in names
-    ]
+    samples = [packed(line, names) for line in lines]
     command = "python benchmarks/backs.py" + (" --before FOLDER" if before else "")
     publish("backs", "The back of things, from one picture", command, body, samples)
 
