@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from threestudio_like.cli import main
+from threestudio_like.cli import cores_of_others, main
 from threestudio_like.engine.events import read_events
 
 QUICK = [
@@ -448,28 +448,45 @@ import os, sys
 class Seen:
     def find_spec(self, name, path=None, target=None):
         if name in ("torch", "numba"):
-            print(os.environ.get("GOMP_SPINCOUNT"), flush=True)
+            print(os.environ.get("OMP_WAIT_POLICY"), flush=True)
             os._exit(0)
 sys.meta_path.insert(0, Seen())
-from threestudio_like.cli import main
-main(["generate", "a red chair"])
+from threestudio_like import cli
+cli.cores_of_others = lambda: float(sys.argv[1])
+cli.main(["generate", "a red chair"])
 """
 
 
 @pytest.mark.parametrize(
-    ("own", "seen"),
+    ("busy", "own", "seen"),
     [
-        ({}, "30000"),
-        ({"GOMP_SPINCOUNT": "7"}, "7"),
-        ({"OMP_WAIT_POLICY": "active"}, "None"),
+        (0.1, {}, "None"),
+        (64, {}, "passive"),
+        (64, {"GOMP_SPINCOUNT": "7"}, "None"),
+        (64, {"OMP_WAIT_POLICY": "active"}, "active"),
     ],
 )
-def test_how_long_threads_wait_awake_is_said_before_openmp_is_loaded(own, seen):
-    """The library reads it once, when it is loaded; what the user has set stays."""
+def test_threads_wait_asleep_beside_other_programs(busy, own, seen):
+    """It is said before OpenMP is loaded, which reads it once; what the user has set stays."""
     plain = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
-    code = [sys.executable, "-c", FIRST_OF_OPENMP]
+    code = [sys.executable, "-c", FIRST_OF_OPENMP, str(busy)]
     told = subprocess.run(code, env={**plain, **own}, capture_output=True, text=True, check=True)
     assert told.stdout.split() == [seen]
+
+
+def test_the_work_of_other_programs_is_seen():
+    if not Path("/proc/stat").exists():
+        assert cores_of_others() == 0
+        return
+    other = subprocess.Popen(
+        [sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=-1
+    )
+    try:
+        other.stdout.readline()
+        assert cores_of_others(0.3) > 0.4
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_a_run_needs_no_network_and_no_write_outside_its_folder(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import gc
 import io
 import os
 import sys
+import time
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -21,8 +22,8 @@ DOES_NOT_FIT = 3
 """Exit code of --strict where a result does not fit its picture."""
 NO_ROOM = (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EBADF, getattr(errno, "EDQUOT", -1))
 """Why a stream takes no more bytes."""
-ASKS = "30000"
-"""How often GNU's OpenMP lets a thread ask for another one before it sleeps."""
+BUSY = 0.5
+"""Cores that other programs use, at least, for threads to wait asleep."""
 GO_ON = {
     "batch": "the same command: what is made stays made",
     "train": "the same command and --resume",
@@ -164,12 +165,31 @@ def _unexpected(error: Exception, command: str) -> int:
 def prepare_libraries(environment: MutableMapping[str, str]) -> None:
     """What libraries read when they are loaded, where the user has not set it.
 
-    A thread that waits for another of the same computation asks for it, by default 300,000 times,
-    before it sleeps. Where another program has a core, that keeps the awaited one from running:
-    docs/results/waiting_threads.md."""
+    A thread that waits for another of the same computation asks for it again and again before it
+    sleeps, which is quick, and where other programs have the cores keeps the awaited one from
+    running: docs/results/waiting_threads.md."""
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if "OMP_WAIT_POLICY" not in environment:
-        environment.setdefault("GOMP_SPINCOUNT", ASKS)
+    told = any(name in environment for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"))
+    if told or "torch" in sys.modules:
+        return
+    if cores_of_others() >= max(BUSY, (os.cpu_count() or 1) / 8):
+        environment["OMP_WAIT_POLICY"] = "passive"
+
+
+def cores_of_others(seconds: float = 0.06) -> float:
+    """How many cores are at work while this process waits; 0 where the system does not say."""
+
+    def worked() -> int:
+        with open("/proc/stat", encoding="ascii") as file:
+            user, nice, system, _, _, *more = map(int, file.readline().split()[1:9])
+        return user + nice + system + sum(more)
+
+    try:
+        before = worked()
+        time.sleep(seconds)
+        return (worked() - before) / (seconds * os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError):
+        return 0.0
 
 
 def show_any_letter() -> None:
