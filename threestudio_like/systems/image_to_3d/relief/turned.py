@@ -166,7 +166,8 @@ def with_ends(solid: TurnedSolid, view: SolidView) -> TurnedSolid:
             solid = _bounded(solid, apex + inwards * np.arange(rim), bow)
         else:
             end = _corner(side, rim, float(slopes[: max(3, beside // 2)].mean()), spacing / rise)
-        solid = replace(solid, **{name: height + inwards * end * spacing})
+        place = height + inwards * end * spacing
+        solid = replace(solid, low=place) if name == "low" else replace(solid, high=place)
     return solid
 
 
