@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import binary_erosion, binary_fill_holes
 
+from ....meshes.surface.extraction import iou
 from .surface import SolidView, mirror_of, turn_to
 
 AROUND = 24
@@ -98,7 +99,7 @@ def ball_of(view: SolidView, size: int = 160) -> TurnedSolid | None:
     v, u = ((axis.mean() + 0.5) / edge * 2 - 1 for axis in inside.nonzero())
     wide = 2 / edge * math.sqrt(inside.sum() / math.pi)
     line = (np.arange(edge) + 0.5) / edge * 2 - 1
-    if alike(inside, np.hypot(line - u, line[:, None] - v) < wide) < CIRCLE:
+    if iou(inside, np.hypot(line - u, line[:, None] - v) < wide) < CIRCLE:
         return None
     middle = torch.tensor([u * view.reach, -v * view.reach, 0.0], dtype=torch.float32)
     away = math.hypot(view.distance, float(middle.norm()))
@@ -296,7 +297,7 @@ def likely_turned(
             tried = elevation - math.radians(lower)
             here = replace(view, turn=turn_to(azimuth, tried))
             hull = turned_solid(here)
-            fits = alike(seen_of(hull, here)[0], known)
+            fits = iou(seen_of(hull, here)[0], known)
             tries.append((fits - DOUBT * lower, fits, tried, hull))
         _, fits, elevation, hull = max(tries, key=lambda t: t[0])
         here = replace(view, turn=turn_to(azimuth, elevation))
@@ -304,14 +305,9 @@ def likely_turned(
         there, depth = seen_of(solid, here)
     else:
         there, depth = seen_of(solid, here)
-        fits = alike(there, known)
+        fits = iou(there, known)
     bulge, unlike = compared(front, there & known, depth)
     return Likely(solid, elevation, fits, bulge, unlike)
-
-
-def alike(one: np.ndarray, two: np.ndarray) -> float:
-    """IoU of two outlines (S, S) bool."""
-    return float((one & two).sum() / max((one | two).sum(), 1))
 
 
 def compared(front: np.ndarray, both: np.ndarray, depth: np.ndarray) -> tuple[float, float]:
