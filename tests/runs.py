@@ -13,7 +13,7 @@ from threestudio_like.cli import main
 SMALL = ["--faces", "1500", "--texture", "128", "--no-turntable"]
 QUICK = [
     *("--start.refine.times", "1.0", "--start.refine.steps", "2", "--start.iterations", "8"),
-    *("--steps", "10"),
+    *("--steps", "10", "--export.resolution", "64"),
     *SMALL,
 ]
 """A run of `generate` of a few seconds: start, distil, rgb."""

@@ -29,12 +29,14 @@ HASH = [
     *("--renderer.samples", "8", "--renderer.occupancy", "8"),
 ]
 FEW = ["--steps", "6", "--resolution", "16"]
+COARSE = ["--export.resolution", "24"]
 DREAM = ["generate", "a red chair", "--system", "dreamfusion", "--preset", "paper", *HASH, *FEW]
+DREAM += COARSE
 MESH = [
     *("--mesh.steps", "4", "--mesh.resolution", "16", "--mesh.shape.flexicubes.size", "8"),
     *("--mesh.colours.hash.levels", "2", "--mesh.colours.hash.log2_size", "8"),
 ]
-LATENT = ["generate", "a red chair", "--preset", "paper", *HASH, "--steps", "6"]
+LATENT = ["generate", "a red chair", "--preset", "paper", *HASH, "--steps", "6", *COARSE]
 PAINT = ["texture", MUG, "a red mug"]
 VIEWS = ["--paint.steps", "3", "--paint.views", "4"]
 RUNS = {

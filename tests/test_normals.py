@@ -284,7 +284,10 @@ def test_it_is_chosen_by_name_and_its_memory_is_counted(both):
 
 RUNS = {
     "generate": ["generate", "a red chair", *QUICK, "--rgb.steps", "2"],
-    "mesh": ["generate", "a red chair", *QUICK, "--refine-mesh", "--mesh.steps", "2"],
+    "mesh": [
+        *("generate", "a red chair", *QUICK, "--refine-mesh", "--mesh.steps", "2"),
+        *("--mesh.resolution", "64", "--mesh.shape.flexicubes.size", "16"),
+    ],
 }
 
 

@@ -286,7 +286,12 @@ def test_families_without_adapters_refuse(name, tmp_path):
         with_picture(folder, picture, [picture])
 
 
-COMMAND = ["--steps", "2", "--resolution", "16", "--texture", "64", "--no-turntable", "--quiet"]
+COMMAND = [
+    *("--steps", "2", "--resolution", "16", "--export.resolution", "24", "--faces", "300"),
+    *("--representation.hash.levels", "4", "--representation.hash.log2-size", "10"),
+    *("--renderer.samples", "16", "--renderer.occupancy", "16"),
+    *("--texture", "64", "--no-turntable", "--quiet"),
+]
 
 
 def test_a_picture_reaches_the_result(tmp_path):

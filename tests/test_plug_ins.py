@@ -199,7 +199,7 @@ def cli(folder: Path, *words: str, **environment: str) -> subprocess.CompletedPr
     )
 
 
-QUICK = ("--faces", "300", "--texture", "128", "--quiet")
+QUICK = ("--faces", "300", "--texture", "128", "--no-turntable", "--quiet")
 
 
 def made(folder: Path, done: subprocess.CompletedProcess[str]) -> bytes:

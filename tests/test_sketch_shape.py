@@ -180,13 +180,14 @@ QUICK = {
     "distil.steps": "2",
     "rgb.steps": "2",
     "sketch_times": "0.9",
+    "export.resolution": "48",
 }
 
 
 def test_strictness_zero_is_latent_nerf_to_the_last_bit(tmp_path):
     def made(name, **sketch):
         run = RunOptions(out=tmp_path / name, quiet=True)
-        asset = AssetOptions(turntable=False)
+        asset = AssetOptions(turntable=False, texture=64, faces=600)
         return generate("a red chair", set=QUICK, asset=asset, run=run, **sketch)
 
     plain = made("a")
