@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from threestudio_like.cli import main
@@ -29,14 +26,3 @@ def sha(path: Path) -> str:
 def run(*words: object) -> int:
     """The command line in this process; its exit code."""
     return main([str(word) for word in words])
-
-
-def process(*words: object, **environment: str) -> subprocess.CompletedProcess:
-    """The command line in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "threestudio_like", *map(str, words)],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )

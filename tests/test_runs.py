@@ -28,7 +28,7 @@ from threestudio_like.runs.options import AssetOptions, RunOptions
 from threestudio_like.runs.record import FINISHED, read_record
 from threestudio_like.systems import registry
 
-from .runs import MUG, QUICK, SMALL, process, run, sha
+from .runs import MUG, QUICK, SMALL, run, sha
 
 
 @pytest.fixture(scope="module")
