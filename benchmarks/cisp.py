@@ -226,20 +226,22 @@ def coherence(held: Held) -> str:
         near = figures["retrieval: nearest training shape by CISP"].mean(1)
         for choice in ("", ", chosen by the silhouette"):
             cisp, clip = (figures[n + choice].mean(1) for n in ("CISP", "CLIP"))
-            above = cisp - floor, clip - floor
-            found = [
-                _ratio(cisp, clip),
-                _ratio(*above),
-                lambda some, less=cisp - near: float(less[some].mean()),
-            ]
+            differences = (_mean(cisp - floor), _mean(clip - floor), _mean(cisp - near))
+            found = [_ratio(cisp, clip), *differences]
             ratios.append([measure + choice, *(_with_interval(f, held.images) for f in found)])
-    header = ["", "CISP / CLIP", "the same above the floor", "CISP less its own retrieval"]
+    header = ["", "CISP / CLIP", "CISP above the floor", "CLIP above the floor"]
+    header += ["CISP above its own retrieval"]
     return f"{text}\n\n{table(header, ratios)}"
 
 
 def _ratio(one: np.ndarray, two: np.ndarray) -> Callable[[np.ndarray], float]:
     """The ratio of the means (N,) of those that are drawn."""
     return lambda some: float(one[some].mean() / two[some].mean())
+
+
+def _mean(values: np.ndarray) -> Callable[[np.ndarray], float]:
+    """The mean of those values (N,) that are drawn."""
+    return lambda some: float(values[some].mean())
 
 
 def _with_interval(measure: Callable[[np.ndarray], float], cases: int) -> str:
