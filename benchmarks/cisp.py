@@ -4,7 +4,7 @@ training shape; sets of shapes, interpolation, and pictures unlike the training'
 
 Resumable: sampled voxels are kept in outputs/benchmark/cisp, by the weights that made them.
 
-Run: python benchmarks/cisp.py [--models FOLDER] [--before FOLDER] [--images 60] [--shapes 6]
+Run: python benchmarks/cisp.py [--models FOLDER] [--before FOLDER] [--images 40] [--shapes 3]
 
 --before: folder of earlier models (cisp, voxels-cisp, clip, voxels-clip), for rows beside.
 """
@@ -324,8 +324,8 @@ def main() -> None:
     )
     parser.add_argument("--models", default="")
     parser.add_argument("--before", default="")
-    parser.add_argument("--images", type=int, default=60)
-    parser.add_argument("--shapes", type=int, default=6)
+    parser.add_argument("--images", type=int, default=40)
+    parser.add_argument("--shapes", type=int, default=3)
     parser.add_argument("--library", type=int, default=6000, help="training shapes")
     parser.add_argument("--second", type=int, default=200, help="objects of the second world")
     add_world(parser)
@@ -351,7 +351,8 @@ def main() -> None:
     text.append(as_sets(found[0], [m.tag for m in every]))
     text += [TEXTS["unlike"], unlike(chosen[0], every[:2], arguments.images)]
     text += [TEXTS["paths"], interpolation(chosen[0], every[:2])]
-    command = "python benchmarks/cisp.py" + (" --before FOLDER" if arguments.before else "")
+    command = f"python benchmarks/cisp.py --images {arguments.images} --shapes {arguments.shapes}"
+    command += " --before FOLDER" if arguments.before else ""
     asked_for = {"n": f"{'; '.join(told_of(p) for p in asked)}; shapes: {arguments.images} each"}
     publish(NAME, "CISP", command, "\n\n".join(text), samples(found), asked_for)
 
