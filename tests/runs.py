@@ -14,6 +14,13 @@ QUICK = [
     *SMALL,
 ]
 """A run of `generate` of a few seconds: start, distil, rgb."""
+COARSE = ["--export.resolution", "24", "--faces", "300", "--texture", "64", "--no-turntable"]
+"""What makes an asset of a field in no time."""
+SMALL_FIELD = [
+    *("--representation.hash.levels", "4", "--representation.hash.log2-size", "10"),
+    *("--renderer.samples", "16", "--renderer.occupancy", "16"),
+]
+"""A hash grid and a renderer for priors of random weights."""
 MUG = Path(__file__).parent.parent / "assets" / "shapes" / "mug.obj"
 CAR = Path(__file__).parent.parent / "assets" / "pictures" / "car.jpg"
 

@@ -15,7 +15,7 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda p: p.stem)
 def test_example(script, tmp_path):
     quick = dict.fromkeys(("01_generate", "05_texture", "08_compose", "10_rigged"), "4")
-    # Fewer steps leave nothing to extract a surface from.
+    # A few steps leave nothing to extract a surface from.
     steps = {**quick, "02_own_loop": "30"}
     arguments = [steps[script.stem]] if script.stem in steps else []
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}

@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
+from tests.runs import COARSE, SMALL_FIELD
 from tests.twins import save_twin, vae
 from threestudio_like.cli import main
 from threestudio_like.commands.generate import Generate
@@ -212,12 +213,8 @@ def one_lora(path: Path, value: float = 1.0) -> Path:
     return path
 
 
-COMMAND = [
-    *("--steps", "2", "--resolution", "16", "--export.resolution", "24", "--faces", "300"),
-    *("--representation.hash.levels", "4", "--representation.hash.log2-size", "10"),
-    *("--renderer.samples", "16", "--renderer.occupancy", "16"),
-    *("--texture", "64", "--no-turntable", "--quiet"),
-]
+FEW = ["--steps", "2", "--resolution", "16", *COARSE]
+COMMAND = [*FEW, *SMALL_FIELD, "--quiet"]
 
 
 def test_parts_reach_a_run_and_decide_whether_it_goes_on(sd, tmp_path, capsys):
@@ -402,8 +399,7 @@ def test_a_refinement_takes_the_parts_along(sd, tmp_path, capsys):
     del record["checksum"]
     (out / "run.yaml").write_text(yaml.safe_dump(record, sort_keys=False))
     finer = tmp_path / "finer"
-    few = ["--steps", "2", "--resolution", "16", *COMMAND[4:8], *COMMAND[-4:-1]]
-    assert main(["refine", str(out), "--out", str(finer), *few]) == 0
+    assert main(["refine", str(out), "--out", str(finer), *FEW]) == 0
     assert "As in the run before: --concept, --lora, --lora-weight." in capsys.readouterr().err
     model = yaml.safe_load((finer / "run.yaml").read_text())["options"]["model"]
     assert model["prior"] == str(sd)

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from tests.runs import COARSE, SMALL_FIELD
 from tests.twins import save_twin
 from threestudio_like.cli import main
 from threestudio_like.engine.errors import UserError
@@ -286,12 +287,7 @@ def test_families_without_adapters_refuse(name, tmp_path):
         with_picture(folder, picture, [picture])
 
 
-COMMAND = [
-    *("--steps", "2", "--resolution", "16", "--export.resolution", "24", "--faces", "300"),
-    *("--representation.hash.levels", "4", "--representation.hash.log2-size", "10"),
-    *("--renderer.samples", "16", "--renderer.occupancy", "16"),
-    *("--texture", "64", "--no-turntable", "--quiet"),
-]
+COMMAND = ["--steps", "2", "--resolution", "16", *COARSE, *SMALL_FIELD, "--quiet"]
 
 
 def test_a_picture_reaches_the_result(tmp_path):
