@@ -28,7 +28,7 @@ from worlds import add_world, runs, world_at_hand
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.meshes.points import sample_surface
 from threestudio_like.meshes.surface.voxels import to_mesh
-from threestudio_like.metrics.point_sets import bootstrap, f_score, set_metrics, voxel_iou
+from threestudio_like.metrics.point_sets import f_score, set_metrics, voxel_iou
 from threestudio_like.priors.registry import embedded_folder
 from threestudio_like.priors.voxel_diffusion import VoxelSampling, lerp, slerp
 from threestudio_like.systems.image_to_3d.cisp import load_models
@@ -46,6 +46,8 @@ from threestudio_like.training.contrastive import (
 NAME, MODEL = "cisp", "cisp/cisp"
 NEAR, POINTS = 0.0316, 2048
 """The length within which a point counts as found, and how many points a surface has."""
+MEASURES = ("1-NNA", "MMD", "COV")
+"""Of `set_metrics`, in its order."""
 RERANKED = 10
 """Of how many shapes that an embedding found first the silhouette chooses."""
 
@@ -261,9 +263,6 @@ def as_sets(held: Held, tags: list[str]) -> str:
     return table(["shapes", *(f"{m} {k}" for k in ("cd", "emd") for m in MEASURES)], rows)
 
 
-MEASURES = ("1-NNA", "MMD", "COV")
-
-
 def unlike(pool: Pool, every: list[Models], images: int) -> str:
     """IoU of two shapes each under pictures unlike the training's."""
     rows = []
@@ -271,7 +270,7 @@ def unlike(pool: Pool, every: list[Models], images: int) -> str:
         shapes = models.shapes(pool, kind, images, 2)
         truths = (pool.source.voxels(n) for n in range(images))
         values = [np.mean([voxel_iou(v, t) for v in some]) for some, t in zip(shapes, truths)]
-        low, high = bootstrap(np.array(values))
+        low, high = interval(values)
         rows.append([models.tag, kind, float(np.mean(values)), f"{low:.3f} to {high:.3f}"])
     return table(["embedding", "pictures", "IoU", "95 %"], rows)
 
